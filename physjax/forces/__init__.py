@@ -1,0 +1,19 @@
+"""Force laws between the channels of a layer, and their registry.
+
+A new law is one file with a :class:`ForceLaw` in it and one line in `LAWS`.
+"""
+
+from physjax.forces.law import ForceLaw
+from physjax.forces.none import NONE
+from physjax.forces.ring import RING, neighbor_sum
+
+LAWS: dict[str, ForceLaw] = {law.name: law for law in (NONE, RING)}
+
+__all__ = ["LAWS", "ForceLaw", "get_law", "neighbor_sum"]
+
+
+def get_law(name: str) -> ForceLaw:
+    """The law of that name. Raises ValueError with the names that exist."""
+    if name not in LAWS:
+        raise ValueError(f"there is no force law {name!r}; the laws are {', '.join(LAWS)}")
+    return LAWS[name]

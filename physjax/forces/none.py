@@ -1,0 +1,27 @@
+"""No force at all: the plain layer, as a law, so that nothing needs to ask for it specially."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+
+from physjax.forces.law import ForceLaw, Params
+
+
+def _force(params: Params, y: jax.Array) -> jax.Array:
+    del params
+    return jnp.zeros((y.shape[-1],), y.dtype)
+
+
+def _affine(params: Params, channels: int) -> tuple[None, jax.Array]:
+    del params
+    return None, jnp.zeros((channels,), jnp.float32)
+
+
+NONE = ForceLaw(
+    name="none",
+    equation="0",
+    source="the plain convolution: the arm that every law is compared with",
+    force=_force,
+    affine=_affine,
+)

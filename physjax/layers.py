@@ -1,0 +1,180 @@
+"""PhysicsLayer, and the small blocks that the models share.
+
+Paper: Cheng, Wang & Lu, *Physic-Driven AlexNet*, section III C. With C output channels on a ring,
+
+    y = norm(conv(x)) + s F(f),    F(f)[c] = f[c-1] + f[c+1], indices modulo C,
+
+where the paper's norm is the identity. The force comes after the norm, since a batch norm would
+subtract any constant per channel that came before it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from physjax.conv import conv
+from physjax.forces import ForceLaw, get_law
+
+Initializer = Callable[..., jax.Array]
+BiasInitializer = Callable[[int], Initializer]
+
+
+class LayerFactory(Protocol):
+    """What a model builds its convolutions with: PhysicsLayer, most of its arguments bound."""
+
+    def __call__(self, features: int, **arguments: Any) -> nn.Module: ...
+
+
+def torch_kernel_init() -> Initializer:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the start of PyTorch's Conv2d and Linear weights."""
+    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+
+
+def torch_bias_init(fan_in: int) -> Initializer:
+    """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the start of PyTorch's Conv2d and Linear biases."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return init
+
+
+def zero_bias_init(fan_in: int) -> Initializer:
+    """Zeros, whatever the fan-in."""
+    del fan_in
+    return nn.initializers.zeros
+
+
+def _pair(value: int | Sequence[int], name: str, least: int) -> tuple[int, int]:
+    pair = (value, value) if isinstance(value, int) else tuple(value)
+    if len(pair) != 2 or any(not isinstance(v, int) or v < least for v in pair):
+        raise ValueError(f"{name} is {value!r}; it must be one or two integers of at least {least}")
+    return pair[0], pair[1]
+
+
+class PhysicsLayer(nn.Module):
+    """A convolution whose output channels, arranged on a ring, act on each other by a force law.
+
+    Order: convolution, norm, force, activation; a law that acts after the activation (see
+    `physjax.forces`) comes last. With law `none` this is the plain convolution, and with any other
+    law whose parameters are at their start values it computes the same, bit for bit.
+
+    Parameters (one dictionary): `kernel` [kh, kw, in, out]; `bias` [out], absent where a norm
+    follows; and those of the law, for `ring`: `interaction_strength` [], `neighbor_forces` [out].
+
+    Attributes:
+      features: output channels C.
+      kernel_size: one integer or (height, width).
+      strides: one integer or (vertical, horizontal), at least 1.
+      padding: "SAME", "VALID", pixels on every side, or ((top, bottom), (left, right)).
+      in_features: input channels, if they are to be checked; None: whatever comes.
+      law: a name in `physjax.forces.LAWS`, or a ForceLaw.
+      interaction_strength: start value of s.
+      learn_strength: whether s is trained; else it stays where it starts.
+      norm: makes a normalisation module that takes `use_running_average`, or None.
+      activation: the nonlinearity, or None.
+      method: how the convolution is computed, see `physjax.conv.conv`.
+      dtype: of the arithmetic; parameters are float32.
+
+    Raises ValueError for input that is not [N, H, W, in_features] and for arguments out of range.
+    """
+
+    features: int
+    kernel_size: int | Sequence[int] = 3
+    strides: int | Sequence[int] = 1
+    padding: str | int | Sequence[tuple[int, int]] = "SAME"
+    in_features: int | None = None
+    law: str | ForceLaw = "ring"
+    interaction_strength: float = 2.8
+    learn_strength: bool = True
+    norm: Callable[..., nn.Module] | None = None
+    activation: Callable[[jax.Array], jax.Array] | None = None
+    method: str = "auto"
+    dtype: Any = jnp.float32
+    kernel_init: Initializer = nn.initializers.he_normal()
+    bias_init: BiasInitializer = zero_bias_init
+
+    @nn.compact
+    def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
+        if self.features < 1:
+            raise ValueError(f"features is {self.features}; a layer needs at least 1 channel")
+        kernel_size = _pair(self.kernel_size, "kernel_size", 1)
+        strides = _pair(self.strides, "strides", 1)
+        if images_NHWC.ndim != 4:
+            raise ValueError(f"images have shape {images_NHWC.shape}; they must be [N, H, W, C]")
+        channels = images_NHWC.shape[-1]
+        if self.in_features is not None and channels != self.in_features:
+            raise ValueError(
+                f"images have {channels} channels; this layer was made for in_features="
+                f"{self.in_features}"
+            )
+        law = get_law(self.law) if isinstance(self.law, str) else self.law
+
+        shape = (*kernel_size, channels, self.features)
+        kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        y = conv(
+            images_NHWC.astype(self.dtype),
+            kernel_HWIO.astype(self.dtype),
+            strides=strides,
+            padding=self.padding,
+            method=self.method,
+        )
+        if self.norm is None:
+            init = self.bias_init(math.prod(shape[:-1]))
+            bias = self.param("bias", init, (self.features,), jnp.float32)
+            y = y + bias.astype(y.dtype)
+        else:
+            y = self.norm(name="norm")(y, use_running_average=not train)
+
+        if self.activation is not None and law.after_activation:
+            y = self.activation(y)
+        y = y + self._force(law, y)
+        if self.activation is not None and not law.after_activation:
+            y = self.activation(y)
+        return y
+
+    def _force(self, law: ForceLaw, y: jax.Array) -> jax.Array:
+        params = {}
+        for name, value in law.init(self.features).items():
+            params[name] = self.param(name, lambda _, value=value: jnp.asarray(value))
+        if law.has_strength:
+            strength = self.param(
+                "interaction_strength", nn.initializers.constant(self.interaction_strength), ()
+            )
+            # A fixed strength stays in the pytree; it only gets no gradient.
+            params["interaction_strength"] = (
+                strength if self.learn_strength else jax.lax.stop_gradient(strength)
+            )
+        force = law.force(params, y).astype(y.dtype)
+        # Kept only by a caller that makes the collection `diagnostics` mutable.
+        mean_square = jnp.mean(jnp.square(force.astype(jnp.float32)))
+        self.sow("diagnostics", "force_rms", jnp.sqrt(mean_square), reduce_fn=lambda _, new: new)
+        return force
+
+
+class Dense(nn.Module):
+    """x @ kernel + bias, with the bias' start allowed to depend on the fan-in, as PyTorch's does.
+
+    Attributes:
+      features: outputs.
+      dtype: of the arithmetic; parameters are float32.
+    """
+
+    features: int
+    dtype: Any = jnp.float32
+    kernel_init: Initializer = nn.initializers.he_normal()
+    bias_init: BiasInitializer = zero_bias_init
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        fan_in = x.shape[-1]
+        kernel = self.param("kernel", self.kernel_init, (fan_in, self.features), jnp.float32)
+        bias = self.param("bias", self.bias_init(fan_in), (self.features,), jnp.float32)
+        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
