@@ -10,7 +10,9 @@ import dataclasses
 import hashlib
 import json
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 
 class ConfigError(ValueError):
@@ -53,7 +55,7 @@ class AugmentConfig:
 class ModelConfig:
     """Which network, built of which layer."""
 
-    name: str = "physics"
+    name: Annotated[str, tyro.conf.arg(name="model")] = "physics"
     """A name in `physjax.models.MODELS`."""
     size: Literal["cifar", "paper"] = "cifar"
     """`cifar`: for 32x32 images; `paper`: the original network (224x224 for the ImageNet ones)."""

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-
 from physjax.conv import conv
+
 from physjax.forces import ForceLaw, get_law
 
 Initializer = Callable[..., jax.Array]

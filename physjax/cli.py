@@ -1,0 +1,65 @@
+"""The command line of a training run: a recipe, and any field of it overridden."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import tyro
+
+from physjax.config import RECIPES, Config, ConfigError, to_dict
+
+
+@dataclass(frozen=True)
+class Command:
+    """What `experiments/run.py` is asked to do."""
+
+    config: Config = field(default_factory=Config)
+    dry_run: bool = False
+    """Print the resolved config as JSON and stop."""
+    summary: bool = False
+    """Print the table of layers, parameters and FLOPs and stop."""
+
+
+def parse(argv: Sequence[str] | None = None, description: str | None = None) -> Command:
+    """The command that `argv` (default: sys.argv[1:]) describes.
+
+    The recipe is read first, since every other option's default is the recipe's. An option that
+    does not exist ends the process with a message and exit code 2, as does `--help` with 0.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first.add_argument("--recipe", default="fast")
+    recipe = first.parse_known_args(arguments)[0].recipe
+    if recipe not in RECIPES:
+        raise ConfigError(f"there is no recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
+    return tyro.cli(
+        Command,
+        args=arguments,
+        default=Command(config=RECIPES[recipe]),
+        description=description,
+        config=(tyro.conf.OmitArgPrefixes,),
+    )
+
+
+def dump(config: Config) -> str:
+    """`config` as indented JSON."""
+    return json.dumps(to_dict(config), indent=2)
+
+
+def command_line(config: Config) -> str:
+    """The options that turn `config`'s recipe into `config`, as they would be typed."""
+    base, words = to_dict(RECIPES[config.recipe]), [f"--recipe {config.recipe}"]
+    for part in ("model", "data", "augment", "optim", "run"):
+        for name, value in dataclasses.asdict(getattr(config, part)).items():
+            if value != base[part][name]:
+                option = "model" if (part, name) == ("model", "name") else name.replace("_", "-")
+                words.append(
+                    f"--{'' if value is not False else 'no-'}{option}"
+                    + ("" if isinstance(value, bool) else f" {value}")
+                )
+    return " ".join(words)

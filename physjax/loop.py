@@ -1,0 +1,389 @@
+"""fit(config): train a model from its config to its record, or go on where a run stopped.
+
+The only file that does I/O while training. A run may be ended at any moment: it goes on from its
+last checkpoint and ends bit for bit where it would have ended anyway.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import signal
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import jax
+import numpy as np
+from rich.console import Console
+
+from physjax import data, runtime
+from physjax.checkpoint import Checkpoints
+from physjax.config import Config, ConfigError, run_name, validate
+from physjax.models import law_name
+from physjax.optim import make_schedule
+from physjax.progress import Display, format_seconds
+from physjax.records import EpochRecord, Result, RunFolder, RunRecord
+from physjax.step import (
+    NEVER,
+    Evaluation,
+    Metrics,
+    Task,
+    compile_step,
+    epoch_order,
+    eval_step,
+    evaluation_starts,
+    init_state,
+    place,
+    train_step,
+)
+
+
+class Interrupted(Exception):
+    """SIGINT or SIGTERM came; the run is saved. `exit_code` is 128 + the signal's number."""
+
+    def __init__(self, number: int, folder: Path, step: int) -> None:
+        super().__init__(
+            f"stopped by {signal.Signals(number).name} at step {step}; the same command goes on "
+            f"from there ({folder})"
+        )
+        self.exit_code = 128 + number
+
+
+class NotFinite(ArithmeticError):
+    """The loss became infinite or not a number; the message says at which step."""
+
+
+class _Signals:
+    """Remembers a SIGINT or SIGTERM until somebody asks. A second SIGINT interrupts at once."""
+
+    def __init__(self) -> None:
+        self.received: int | None = None
+
+    @contextmanager
+    def caught(self) -> Iterator[_Signals]:
+        # Python allows handlers in the main thread alone; elsewhere the caller decides.
+        if threading.current_thread() is not threading.main_thread():
+            yield self
+            return
+        numbers = (signal.SIGINT, signal.SIGTERM)
+        before = {number: signal.signal(number, self._handle) for number in numbers}
+        try:
+            yield self
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _handle(self, number: int, frame: FrameType | None) -> None:
+        if self.received is not None and number == signal.SIGINT:
+            signal.default_int_handler(number, frame)
+        self.received = number
+
+
+def resolve(config: Config) -> Config:
+    """`config` checked and complete: `auto` replaced by the data set that it stands for here."""
+    config = validate(config)
+    name = data.resolve(config.data)
+    config = dataclasses.replace(config, data=dataclasses.replace(config.data, dataset=name))
+    law_name(config.model)
+    return config
+
+
+def fit(config: Config, console: Console | None = None) -> RunRecord:
+    """Run `config` to its end, from its last checkpoint where there is one.
+
+    Raises ConfigError, data.DataError and RecordError for what cannot be run, NotFinite when the
+    loss does, and Interrupted when a signal came.
+    """
+    automatic = config.data.dataset == "auto"
+    config = resolve(config)
+    dataset = data.load(
+        dataclasses.replace(config.data, dataset="auto") if automatic else config.data
+    )
+    folder = RunFolder(Path(config.run.runs_dir) / run_name(config))
+    shards = _shards(config)
+    task = Task(config, dataset.info, len(dataset.train.labels), shards)
+    folder.open(config)
+    with (
+        Display(folder.path.name, task.total_steps, console) as display,
+        _Signals().caught() as signals,
+    ):
+        if dataset.info.notice:
+            display.say(dataset.info.notice, loud=True)
+        result = folder.read_result()
+        if result is not None:
+            display.say(f"{folder.path} is complete already")
+            return folder.read()
+        return _Run(task, dataset, folder, display, signals).go()
+
+
+def _shards(config: Config) -> int:
+    """Devices of all hosts that the run spreads over. Raises ConfigError if there are too few."""
+    local = config.run.devices or jax.local_device_count()
+    if local > jax.local_device_count():
+        raise ConfigError(
+            f"devices is {local}, but this host has {jax.local_device_count()} "
+            f"({jax.default_backend()})"
+        )
+    if jax.process_count() > 1 and local != jax.local_device_count():
+        raise ConfigError("a run on several hosts uses all their devices: leave --devices out")
+    return local * jax.process_count()
+
+
+class _Run:
+    """One session of a run: from its start or its last checkpoint to its end."""
+
+    def __init__(
+        self,
+        task: Task,
+        dataset: data.Dataset,
+        folder: RunFolder,
+        display: Display,
+        signals: _Signals,
+    ) -> None:
+        self.task, self.config = task, task.config
+        self.dataset, self.folder, self.display, self.signals = dataset, folder, display, signals
+        self.epochs: list[EpochRecord] = []
+        self.schedule = make_schedule(self.config.optim, task.total_steps)
+        self.began = time.monotonic()
+
+    def go(self) -> RunRecord:
+        self.checkpoints = Checkpoints(self.folder.checkpoints, self._best_step)
+        try:
+            self._start()
+            evaluation = None
+            for epoch in range(len(self.epochs), self.config.optim.epochs):
+                evaluation = self._epoch(epoch)
+            self._finish(evaluation or self._evaluate(self.test))
+        finally:
+            self.checkpoints.close()
+        return self.folder.read()
+
+    def _start(self) -> None:
+        task = self.task
+        self.state = place(task, init_state(task))
+        self.step = 0
+        saved = self.checkpoints.restore(self.state)
+        if saved is not None:
+            self.state, self.step = saved, int(saved.step)
+            self.epochs = [e for e in self.folder.read_epochs() if e.step <= self.step]
+            self.display.say(
+                f"resumed {self.folder.path} at step {self.step} of {task.total_steps}"
+            )
+        self.folder.write_epochs(tuple(self.epochs))
+        self.last_save = time.monotonic()
+        self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
+
+        train = self.dataset.train
+        self.train = place(task, (train.images, train.labels))
+        self.test = place(task, (self.dataset.test.images, self.dataset.test.labels))
+        held = self.dataset.validation
+        self.validation = None if held is None else place(task, (held.images, held.labels))
+        # Uncompiled functions wait for each other; ahead of time all the compiling is one figure.
+        began = time.monotonic()
+        self.order = jax.jit(epoch_order, static_argnums=2)
+        example = place(task, np.zeros(task.train_size, np.int32))
+        per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
+        self.per_call = min(per_call, task.steps_per_epoch)
+        compiled = {}
+        for repeat in {self.per_call, task.steps_per_epoch % self.per_call} - {0}:
+            compiled[repeat] = compile_step(
+                task, train_step, self.state, *self.train, example, repeat=repeat, donate=True
+            )
+        self.train_calls = compiled
+        self.eval_calls = {
+            size: compile_step(task, eval_step, self.state.variables, *split, np.int32(0))
+            for split in (self.test, self.validation)
+            if split is not None
+            for size in [len(split[1])]
+        }
+        self.compile_seconds = time.monotonic() - began
+        self.display.say(
+            f"{task.info.title}: {task.train_size:,} training and {len(self.test[1]):,} test "
+            f"images; {self.parameters:,} parameters; {task.shards} x "
+            f"{jax.local_devices()[0].device_kind}; compiled in {self.compile_seconds:.1f} s"
+        )
+
+    def _epoch(self, epoch: int) -> Evaluation:
+        """Train to the epoch's end, save, evaluate, and write its line."""
+        task, began, first = self.task, time.monotonic(), self.step
+        end = (epoch + 1) * task.steps_per_epoch
+        if self.step % task.steps_per_epoch == 0 and self.step < end:
+            self._reset_metrics()
+        order = place(task, self.order(self.state.seed, epoch, task.train_size))
+        shown = began
+        while self.step < end:
+            left = end - self.step
+            repeat = self.per_call if left >= self.per_call else left
+            if repeat not in self.train_calls:
+                # Only after a resume within a call of several steps.
+                self.train_calls[repeat] = compile_step(
+                    task, train_step, self.state, *self.train, order, repeat=repeat, donate=True
+                )
+            self.state = self.train_calls[repeat](self.state, *self.train, order)
+            self.step += repeat
+            now = time.monotonic()
+            if now - shown > 1 or self.signals.received:
+                shown = now
+                metrics = self._check()
+                rate = (self.step - first) * self.config.optim.batch_size / (now - began)
+                self.display.step(
+                    self.step,
+                    rate,
+                    metrics.loss,
+                    metrics.accuracy,
+                    f"epoch {epoch + 1}/{self.config.optim.epochs}",
+                )
+                self._poll()
+                if now - self.last_save > 60 * self.config.run.checkpoint_minutes:
+                    self._save()
+        metrics = self._check()
+        trained = time.monotonic() - began
+        self._save()
+        test = self._evaluate(self.test)
+        held = None if self.validation is None else self._evaluate(self.validation).metrics
+        record = EpochRecord(
+            epoch=epoch + 1,
+            step=self.step,
+            train_loss=metrics.loss,
+            train_accuracy=metrics.accuracy,
+            test_loss=test.metrics.loss,
+            test_accuracy=test.metrics.accuracy,
+            learning_rate=float(self.schedule(self.step - 1)),
+            images_per_second=(self.step - first) * self.config.optim.batch_size / trained,
+            seconds=time.monotonic() - began,
+            validation_loss=None if held is None else held.loss,
+            validation_accuracy=None if held is None else held.accuracy,
+            physics=_diagnostics(self.state.params, test.diagnostics),
+        )
+        self.epochs.append(record)
+        self.folder.append_epoch(record)
+        self._report(record)
+        return test
+
+    def _report(self, record: EpochRecord) -> None:
+        left = (self.config.optim.epochs - record.epoch) * record.seconds
+        self.display.say(
+            f"epoch {record.epoch}/{self.config.optim.epochs}  "
+            f"train {record.train_loss:.3f} {record.train_accuracy:.2%}  "
+            f"test {record.test_loss:.3f} {record.test_accuracy:.2%}  "
+            f"{record.images_per_second:,.0f} images/s  {format_seconds(left)} left"
+        )
+
+    def _reset_metrics(self) -> None:
+        self.state = self.state.replace(metrics=place(self.task, Metrics.zero()))
+
+    def _check(self) -> Metrics:
+        """The epoch's training metrics so far. Raises NotFinite before anything is saved."""
+        metrics = jax.tree.map(np.array, self.state.metrics)
+        if metrics.bad_step != NEVER:
+            raise NotFinite(
+                f"the loss is not finite at step {int(metrics.bad_step) + 1}; the last good "
+                f"checkpoint stays in {self.folder.checkpoints}; a lower --learning-rate may help"
+            )
+        return metrics
+
+    def _poll(self) -> None:
+        if self.signals.received:
+            self._save()
+            self.checkpoints.close()
+            raise Interrupted(self.signals.received, self.folder.path, self.step)
+
+    def _save(self) -> None:
+        self.checkpoints.save(self.state, self.step)
+        self.last_save = time.monotonic()
+
+    def _evaluate(self, split: tuple[jax.Array, jax.Array]) -> Evaluation:
+        call = self.eval_calls[len(split[1])]
+        variables = self.state.variables
+        total: Evaluation | None = None
+        for start in evaluation_starts(self.task, len(split[1])):
+            part = jax.tree.map(np.array, call(variables, *split, np.int32(start)))
+            total = part if total is None else total.merge(part)
+            self._poll()
+        assert total is not None
+        return total
+
+    def _best_step(self) -> int | None:
+        """The step of the epoch to keep: the test set has no say in it."""
+        best = best_epoch(self.epochs)
+        return None if best is None else best.step
+
+    def _finish(self, evaluation: Evaluation) -> None:
+        last, info, best = self.epochs[-1], self.task.info, best_epoch(self.epochs)
+        assert best is not None
+        self._save()
+        sizes = {"train": self.task.train_size, "test": len(self.test[1])}
+        wall = sum(e.seconds for e in self.epochs) + self.compile_seconds
+        self.folder.write_result(
+            Result(
+                train_accuracy=last.train_accuracy,
+                test_accuracy=last.test_accuracy,
+                best_test_accuracy=max(e.test_accuracy for e in self.epochs),
+                best_epoch=best.epoch,
+                selected_by=selected_by(self.epochs),
+                epochs=len(self.epochs),
+                steps=self.step,
+                parameters=self.parameters,
+                wall_seconds=wall,
+                compile_seconds=self.compile_seconds,
+                images_per_second=float(
+                    np.median([e.images_per_second for e in self.epochs if e.images_per_second])
+                ),
+                peak_memory_mib=runtime.peak_memory_mib(),
+                device=runtime.device_facts(self.task.shards),
+                versions=runtime.versions(),
+                data={
+                    "name": info.name,
+                    "title": info.title,
+                    "version": info.version,
+                    "source": info.source,
+                    "fingerprint": info.fingerprint,
+                    "examples": sizes,
+                    "class_names": list(info.class_names),
+                },
+                confusion=evaluation.confusion.tolist(),
+            )
+        )
+
+
+def _steps_per_call(platform: str) -> int:
+    """On XLA:CPU a convolution in a loop body is hundreds of times slower than outside one."""
+    return 1 if platform == "cpu" else 16
+
+
+def selected_by(epochs: list[EpochRecord]) -> str:
+    """What :func:`best_epoch` goes by."""
+    held_out = bool(epochs) and epochs[0].validation_accuracy is not None
+    return "validation accuracy" if held_out else "training loss"
+
+
+def best_epoch(epochs: list[EpochRecord]) -> EpochRecord | None:
+    """The epoch with the highest validation accuracy, or without a held-out set the lowest
+    training loss; the earliest of equals. None where there is no epoch yet."""
+    if not epochs:
+        return None
+    if epochs[0].validation_accuracy is not None:
+        return max(epochs, key=lambda e: e.validation_accuracy or 0.0)
+    return min(epochs, key=lambda e: e.train_loss)
+
+
+def _diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
+    """By layer with a force of a strength: that `strength`, and the force's RMS, `force_rms`."""
+    found: dict[str, dict[str, float]] = {}
+
+    def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        if "force_rms" in sown and "interaction_strength" in node:
+            found["/".join(path)] = {
+                "strength": float(node["interaction_strength"]),
+                "force_rms": float(sown["force_rms"]),
+            }
+        for name, value in node.items():
+            if isinstance(value, Mapping):
+                walk(value, sown.get(name, {}), (*path, name))
+
+    walk(params, sown, ())
+    return found

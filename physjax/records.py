@@ -1,0 +1,193 @@
+"""What a run leaves behind: the schema of its folder, written whole or not at all, and read back.
+
+    runs/<name>/config.json     the resolved configuration
+                metrics.jsonl   a line an epoch
+                result.json     once the run has ended
+                checkpoints/    Orbax
+                figures/
+
+Nothing here imports JAX: a record can be read, and drawn, anywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from physjax.config import Config, differences, from_dict, to_dict
+
+
+class RecordError(ValueError):
+    """A run folder that is not what it should be; the message names the path and the way out."""
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """One line of metrics.jsonl. Losses are mean cross-entropies in nats, without smoothing.
+
+    The training figures are sums over the epoch's batches while the parameters moved, augmentation
+    and dropout on; the test figures come from the parameters at the epoch's end.
+    """
+
+    epoch: int
+    step: int
+    train_loss: float
+    train_accuracy: float
+    test_loss: float
+    test_accuracy: float
+    learning_rate: float
+    images_per_second: float
+    """Training images per second of training time, evaluation and compilation left out; 0 where
+    the session that wrote the line did none of the epoch's steps."""
+    seconds: float
+    """Training and evaluation time of the epoch."""
+    validation_loss: float | None = None
+    validation_accuracy: float | None = None
+    physics: dict[str, dict[str, float]] = field(default_factory=dict)
+    """By layer: `strength` and `force_rms`, and what else the law or rule reports."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a finished run amounts to. Accuracies are fractions in [0, 1]."""
+
+    train_accuracy: float
+    """Of the last epoch."""
+    test_accuracy: float
+    """Of the last epoch: nothing was selected on the test set."""
+    best_test_accuracy: float
+    """The best epoch's, which is a selection on the test set: for information only."""
+    best_epoch: int
+    """The epoch of checkpoints/best, chosen by `selected_by`."""
+    selected_by: str
+    epochs: int
+    steps: int
+    parameters: int
+    wall_seconds: float
+    """Over all sessions of the run."""
+    compile_seconds: float
+    """Of the last session."""
+    images_per_second: float
+    peak_memory_mib: float
+    device: dict[str, Any]
+    versions: dict[str, str]
+    data: dict[str, Any]
+    """Name, title, version, source and fingerprint of the images, and how many."""
+    confusion: list[list[int]]
+    """Of the last epoch on the test set: rows are the true classes."""
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """A run as its folder tells it; `result` is None until it has ended."""
+
+    config: Config
+    epochs: tuple[EpochRecord, ...]
+    result: Result | None
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` to `path` so that a reader finds the old content or the new, never half."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with temporary.open("w") as file:
+        json.dump(value, file, indent=2, allow_nan=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def _read_json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise RecordError(
+            f"{path} is not valid JSON ({error}); remove the run's folder to start afresh"
+        ) from error
+
+
+class RunFolder:
+    """The files of one run below `runs_dir`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.path / "checkpoints"
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    def open(self, config: Config) -> None:
+        """Start the folder, or go on in it.
+
+        Raises RecordError, and changes nothing, where it holds a run of another config.
+        """
+        path = self.path / "config.json"
+        if path.exists():
+            changed = differences(self.read_config(), config)
+            if changed:
+                raise RecordError(
+                    f"{self.path} holds a run of another config ({'; '.join(changed)}); "
+                    "choose another --name, or remove the folder"
+                )
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise RecordError(
+                f"{self.path} is not empty and holds no run; choose another --name or --runs-dir"
+            )
+        else:
+            write_json(path, to_dict(config))
+
+    def read_config(self) -> Config:
+        """The config that the folder was started with."""
+        path = self.path / "config.json"
+        if not path.exists():
+            raise RecordError(f"{self.path} holds no run: there is no config.json in it")
+        return from_dict(_read_json(path))
+
+    def read_epochs(self) -> tuple[EpochRecord, ...]:
+        """The lines of metrics.jsonl, bar a last one that was cut off while being written."""
+        path = self.path / "metrics.jsonl"
+        if not path.exists():
+            return ()
+        lines = path.read_text().split("\n")
+        # A complete file ends in a newline; whatever comes after the last one was cut off.
+        return tuple(EpochRecord(**json.loads(line)) for line in lines[:-1])
+
+    def write_epochs(self, epochs: tuple[EpochRecord, ...]) -> None:
+        """Replace metrics.jsonl, for a run that goes on from before its last line."""
+        path = self.path / "metrics.jsonl"
+        temporary = path.with_name(".metrics.jsonl.tmp")
+        temporary.write_text("".join(_line(epoch) for epoch in epochs))
+        temporary.replace(path)
+
+    def append_epoch(self, epoch: EpochRecord) -> None:
+        """Add one line to metrics.jsonl."""
+        with (self.path / "metrics.jsonl").open("a") as file:
+            file.write(_line(epoch))
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read_result(self) -> Result | None:
+        """The result, or None where the run has not ended."""
+        path = self.path / "result.json"
+        return Result(**_read_json(path)) if path.exists() else None
+
+    def write_result(self, result: Result) -> None:
+        """Write result.json: the run has ended."""
+        write_json(self.path / "result.json", dataclasses.asdict(result))
+
+    def read(self) -> RunRecord:
+        """The whole record. Raises RecordError where there is none."""
+        return RunRecord(self.read_config(), self.read_epochs(), self.read_result())
+
+
+def _line(epoch: EpochRecord) -> str:
+    return json.dumps(dataclasses.asdict(epoch), allow_nan=False) + "\n"
