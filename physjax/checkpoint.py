@@ -12,11 +12,13 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
+from physjax.errors import UserError
+
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
-class CheckpointError(ValueError):
+class CheckpointError(UserError):
     """There is no checkpoint that can be read; the message names the folder and the way out."""
 
 

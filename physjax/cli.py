@@ -6,12 +6,13 @@ import argparse
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import tyro
 
 from physjax.config import RECIPES, Config, ConfigError, to_dict
+from physjax.errors import Interrupted, NotFinite, UserError
 
 
 @dataclass(frozen=True)
@@ -63,3 +64,22 @@ def command_line(config: Config) -> str:
                     + ("" if isinstance(value, bool) else f" {value}")
                 )
     return " ".join(words)
+
+
+def exit_code(job: Callable[[], None]) -> int:
+    """Do `job`, and say on stderr what a user should know where it cannot be done.
+
+    0: done; 1: the training diverged; 2: it cannot be done as asked; 128 + n: ended by signal n.
+    """
+    try:
+        job()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except NotFinite as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except Interrupted as stop:
+        print(stop, file=sys.stderr)
+        return stop.exit_code
+    return 0

@@ -14,8 +14,10 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
+from physjax.errors import UserError
 
-class ConfigError(ValueError):
+
+class ConfigError(UserError):
     """A configuration that cannot be run; the message names the field and the way out."""
 
 

@@ -23,6 +23,7 @@ from rich.console import Console
 from physjax import data, runtime
 from physjax.checkpoint import Checkpoints
 from physjax.config import Config, ConfigError, run_name, validate
+from physjax.errors import Interrupted, NotFinite
 from physjax.models import law_name
 from physjax.optim import make_schedule
 from physjax.progress import Display, format_seconds
@@ -40,21 +41,6 @@ from physjax.step import (
     place,
     train_step,
 )
-
-
-class Interrupted(Exception):
-    """SIGINT or SIGTERM came; the run is saved. `exit_code` is 128 + the signal's number."""
-
-    def __init__(self, number: int, folder: Path, step: int) -> None:
-        super().__init__(
-            f"stopped by {signal.Signals(number).name} at step {step}; the same command goes on "
-            f"from there ({folder})"
-        )
-        self.exit_code = 128 + number
-
-
-class NotFinite(ArithmeticError):
-    """The loss became infinite or not a number; the message says at which step."""
 
 
 class _Signals:
@@ -95,8 +81,8 @@ def resolve(config: Config) -> Config:
 def fit(config: Config, console: Console | None = None) -> RunRecord:
     """Run `config` to its end, from its last checkpoint where there is one.
 
-    Raises ConfigError, data.DataError and RecordError for what cannot be run, NotFinite when the
-    loss does, and Interrupted when a signal came.
+    Raises UserError for what cannot be run, NotFinite when the loss becomes so, and Interrupted
+    when a signal came.
     """
     automatic = config.data.dataset == "auto"
     config = resolve(config)

@@ -19,9 +19,10 @@ from pathlib import Path
 from typing import Any
 
 from physjax.config import Config, differences, from_dict, to_dict
+from physjax.errors import UserError
 
 
-class RecordError(ValueError):
+class RecordError(UserError):
     """A run folder that is not what it should be; the message names the path and the way out."""
 
 

@@ -1,0 +1,39 @@
+"""Train one model from a recipe, and draw its figures.
+
+python experiments/run.py --model physics
+
+The same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from physjax import cli, runtime
+
+
+def main() -> None:
+    command = cli.parse(description=__doc__)
+    runtime.configure()
+
+    # After configure(), which must stand before the first use of JAX.
+    from physjax import data, loop
+    from physjax.config import run_name
+    from physjax.report import run as report
+    from physjax.summary import summary
+
+    config = loop.resolve(command.config)
+    if command.dry_run:
+        print(cli.dump(config))
+    elif command.summary:
+        print(summary(config.model, data.DATASETS[config.data.dataset].num_classes))
+    else:
+        record = loop.fit(command.config)
+        figures = report.draw(Path(config.run.runs_dir) / run_name(config))
+        assert record.result is not None
+        print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {figures[0].parent}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.exit_code(main))

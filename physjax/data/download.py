@@ -1,0 +1,103 @@
+"""Fetching published files: ask first whether the host answers, then download with a bar."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import threading
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from physjax.data.table import Archive
+from physjax.data.types import DataError
+
+PATIENCE = 5.0
+"""Seconds until a host that says nothing counts as absent."""
+STALL = 30.0
+"""Seconds without a byte after which a download is given up."""
+BLOCK = 1 << 20
+
+
+@functools.cache
+def why_unreachable(url: str, seconds: float = PATIENCE) -> str:
+    """Ask a host for the head of a file; "" when it has the file, else why it cannot be had.
+
+    Returns after `seconds` at the latest: the time-outs of an HTTP library do not bound the look-up
+    of a name, so the question is put in a thread of its own. The answer is kept for the process.
+    """
+    answer: list[str] = []
+    thread = threading.Thread(target=lambda: answer.append(_ask(url, seconds)), daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return answer[0] if answer else f"{urlsplit(url).hostname} does not answer in {seconds:g} s"
+
+
+def _ask(url: str, seconds: float) -> str:
+    import requests
+
+    host = urlsplit(url).hostname
+    try:
+        response = requests.head(url, timeout=seconds, allow_redirects=True)
+    except requests.exceptions.ConnectionError:
+        return f"{host} cannot be reached"
+    except requests.exceptions.RequestException as error:
+        return f"{host} cannot be asked ({type(error).__name__})"
+    return "" if response.ok else f"{host} answers {response.status_code} {response.reason}"
+
+
+def fetch(archive: Archive, folder: Path) -> Path:
+    """Download one file into a folder, unless it is there already, and check its SHA-256.
+
+    Raises:
+      DataError: the host fails or falls silent, or the file is not the published one.
+    """
+    path = folder / archive.name
+    if path.is_file() and path.stat().st_size == archive.size and _sha256(path) == archive.sha256:
+        return path
+    folder.mkdir(parents=True, exist_ok=True)
+    part = folder / f"{archive.name}.{os.getpid()}.part"
+    try:
+        digest = _stream(archive, part)
+        if digest != archive.sha256:
+            raise DataError(
+                f"{archive.url} gave a file with SHA-256 {digest}, but the published one has "
+                f"{archive.sha256}; it was not kept"
+            )
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+    return path
+
+
+def _stream(archive: Archive, part: Path) -> str:
+    """Write the file to `part`, with a bar on standard error; its SHA-256."""
+    import requests
+    from rich.console import Console
+    from rich.progress import wrap_file
+
+    digest = hashlib.sha256()
+    try:
+        with requests.get(archive.url, stream=True, timeout=(PATIENCE, STALL)) as response:
+            response.raise_for_status()
+            response.raw.decode_content = False
+            with (
+                wrap_file(
+                    response.raw,
+                    total=archive.size,
+                    description=archive.name,
+                    console=Console(stderr=True),
+                ) as source,
+                part.open("wb") as target,
+            ):
+                while block := source.read(BLOCK):
+                    digest.update(block)
+                    target.write(block)
+    except requests.exceptions.RequestException as error:
+        raise DataError(f"{archive.url} cannot be downloaded: {error}") from error
+    return digest.hexdigest()
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,148 @@
+"""From a DataConfig to images: which data set, from where, which part of it."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from physjax.config import DataConfig
+from physjax.data.cache import cached
+from physjax.data.digits import load_digits
+from physjax.data.download import why_unreachable
+from physjax.data.prepare import prepare
+from physjax.data.prepared import SIDE, data_folder, find_prepared, read_prepared
+from physjax.data.subset import hold_out, take_stratified
+from physjax.data.table import DATASETS, KNOWN_COPIES, DatasetSpec
+from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
+
+FIRST_CHOICE = "cifar10"
+STAND_IN = "digits"
+
+
+def resolve(config: DataConfig) -> str:
+    """The data set that a config means: its own name, or for `auto` CIFAR-10 or the digits.
+
+    `auto` is CIFAR-10 where it is prepared or where its host answers (asked in at most 5 s, once in a
+    process), else the embedded digits. Should the download fail later, `load` still takes the
+    digits: the name that counts is `Dataset.info.name`.
+
+    Raises:
+      DataError: unknown name, or a prepared folder that is broken.
+    """
+    return _choose(config)[0]
+
+
+def _choose(config: DataConfig) -> tuple[str, str]:
+    """The data set's name, and for a stand-in why CIFAR-10 cannot be had."""
+    if config.dataset != "auto":
+        if config.dataset not in DATASETS:
+            raise DataError(
+                f"unknown data set {config.dataset!r}; known: auto, {', '.join(DATASETS)}"
+            )
+        return config.dataset, ""
+    spec = DATASETS[FIRST_CHOICE]
+    if find_prepared(spec, config.data_dir):
+        return FIRST_CHOICE, ""
+    reason = why_unreachable(spec.archives[0].url)
+    return (STAND_IN, reason) if reason else (FIRST_CHOICE, "")
+
+
+def load(config: DataConfig) -> Dataset:
+    """The images of a run, decoded, in a fixed order.
+
+    CIFAR-10 and the others are read from the TFDS folder, and downloaded and prepared there first
+    where they are missing and their host answers. The decoded images are cached.
+
+    Raises:
+      DataError: unknown name; images that are missing and cannot be had; a broken folder; a subset
+        that cannot be cut. The message names the path or the number and the ways out.
+    """
+    name, reason = _choose(config)
+    if name not in (STAND_IN,):
+        try:
+            return _load_prepared(DATASETS[name], config)
+        except _CannotBeHad as error:
+            if config.dataset != "auto":
+                raise
+            reason = error.reason
+    return _load_embedded(config, reason)
+
+
+class _CannotBeHad(DataError):
+    """The data set is not prepared and cannot be prepared from here."""
+
+    def __init__(self, spec: DatasetSpec, data_dir: str | None, reason: str) -> None:
+        self.reason = reason
+        folder = data_folder(data_dir)
+        files = " ".join(archive.name for archive in spec.archives)
+        super().__init__(
+            f"{spec.title} is not prepared in {folder} and cannot be downloaded: {reason}. "
+            f"Three ways out:\n"
+            f"  --data-dir FOLDER        where FOLDER/{spec.name}/{spec.version} is a prepared copy\n"
+            f"  experiments/prepare.py --dataset {spec.name} --data-dir {folder} "
+            f"--archive {files}        after bringing the archive by hand\n"
+            f"  --dataset digits         embedded, needs nothing"
+        )
+
+
+def _load_prepared(spec: DatasetSpec, config: DataConfig) -> Dataset:
+    folder = find_prepared(spec, config.data_dir)
+    if folder is None:
+        reason = why_unreachable(spec.archives[0].url)
+        if reason:
+            raise _CannotBeHad(spec, config.data_dir, reason)
+        try:
+            folder = prepare(spec.name, config.data_dir)
+        except DataError as error:
+            raise _CannotBeHad(spec, config.data_dir, str(error)) from error
+    (train, test), mark = cached(folder, config.cache_dir, read_prepared)
+    title = KNOWN_COPIES.get(mark, spec.title)
+    return _assemble(spec, config, train, test, title, str(folder.resolve()), mark)
+
+
+def _load_embedded(config: DataConfig, reason: str) -> Dataset:
+    spec = DATASETS[STAND_IN]
+    train, test = load_digits()
+    title, notice = spec.title, ""
+    if reason:
+        wanted = DATASETS[FIRST_CHOICE]
+        title = f"{spec.title} ({wanted.title} not at hand)"
+        notice = (
+            f"{wanted.title} IS NOT AT HAND ({reason}; nothing prepared in "
+            f"{data_folder(config.data_dir)}): this run uses the small {spec.title} instead. "
+            f"For {wanted.title} use --data-dir, or experiments/prepare.py --archive."
+        )
+    mark = fingerprint(train, test)
+    return _assemble(spec, config, train, test, title, "sklearn.datasets.load_digits", mark, notice)
+
+
+def _assemble(
+    spec: DatasetSpec,
+    config: DataConfig,
+    train: Split,
+    test: Split,
+    title: str,
+    source: str,
+    mark: str,
+    notice: str = "",
+) -> Dataset:
+    train, validation = hold_out(train, config.holdout)
+    if config.train_examples is not None:
+        train = take_stratified(train, config.train_examples, spec.num_classes)
+    info = DatasetInfo(
+        name=spec.name,
+        title=title,
+        num_classes=spec.num_classes,
+        class_names=spec.class_names,
+        image_shape=(SIDE, SIDE, 3),
+        mean=spec.mean,
+        std=spec.std,
+        mirror=spec.mirror,
+        version=spec.version,
+        source=source,
+        fingerprint=mark,
+        notice=notice,
+    )
+    for split in (train, test, *([validation] if validation else [])):
+        assert split.images.shape[1:] == info.image_shape
+        assert split.images.dtype == np.uint8
+    return Dataset(train, test, info, validation)

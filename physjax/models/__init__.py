@@ -1,0 +1,104 @@
+"""The base models and their registry. Every family takes the layer to build with.
+
+A new base is one file with a :class:`ModelSpec` in it and one line in `MODELS`.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from physjax.config import ConfigError, ModelConfig
+from physjax.forces import LAWS, get_law
+from physjax.layers import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
+from physjax.models.alexnet import ALEXNET, PHYSICS
+from physjax.models.base import Classifier, ModelSpec
+from physjax.models.cnn import CNN
+
+MODELS: dict[str, ModelSpec] = {
+    "cnn": CNN,
+    "alexnet": ALEXNET,
+    "physics": PHYSICS,
+}
+
+__all__ = [
+    "MODELS",
+    "Classifier",
+    "ModelSpec",
+    "build",
+    "get_spec",
+    "image_size",
+    "init_variables",
+    "law_name",
+]
+
+
+def get_spec(config: ModelConfig) -> ModelSpec:
+    """The registry entry of `config.name`. Raises ConfigError with the names that exist."""
+    if config.name not in MODELS:
+        raise ConfigError(f"there is no model {config.name!r}; the models are {', '.join(MODELS)}")
+    spec = MODELS[config.name]
+    if config.size not in spec.networks:
+        raise ConfigError(
+            f"model {config.name!r} has no size {config.size!r}; it has {', '.join(spec.networks)}"
+        )
+    return spec
+
+
+def law_name(config: ModelConfig) -> str:
+    """The force law that `config` asks for. Raises ConfigError with the names that exist."""
+    name = get_spec(config).law if config.law == "default" else config.law
+    if name not in LAWS:
+        raise ConfigError(f"there is no force law {name!r}; the laws are {', '.join(LAWS)}")
+    return name
+
+
+def image_size(config: ModelConfig) -> int:
+    """Side in pixels of the images that the network sees."""
+    return get_spec(config).image_sizes[config.size]
+
+
+def build(
+    config: ModelConfig,
+    num_classes: int,
+    *,
+    dtype: jnp.dtype = jnp.float32,
+    axis_name: str | None = None,
+    law: str | None = None,
+) -> Classifier:
+    """The network that `config` describes.
+
+    `dtype` is that of the arithmetic. `axis_name` names the mapped axis over which batch-norm
+    statistics are averaged; None where there is none. `law` overrides the configured force law:
+    `law="none"` gives the plain twin. Raises ConfigError for names that do not exist.
+    """
+    spec = get_spec(config)
+    torch_init = spec.torch_init and config.size == "paper"
+    init = {"kernel_init": torch_kernel_init(), "bias_init": torch_bias_init} if torch_init else {}
+    norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
+    layer = partial(
+        PhysicsLayer,
+        law=get_law(law or law_name(config)),
+        interaction_strength=config.interaction_strength,
+        learn_strength=config.learn_strength,
+        norm=norm if config.norm == "batch" else None,
+        method=config.conv,
+        dtype=dtype,
+        **init,
+    )
+    return spec.networks[config.size](
+        num_classes=num_classes,
+        layer=layer,
+        dense=partial(Dense, dtype=dtype, **init),
+        dropout=config.dropout,
+        width=config.width,
+        **dict(spec.options or {}),
+    )
+
+
+def init_variables(model: Classifier, key: jax.Array, size: int) -> dict:
+    """Fresh variables (params and, with a norm, batch_stats) for images of size x size x 3."""
+    return dict(jax.jit(partial(model.init, train=False))(key, jnp.zeros((1, size, size, 3))))

@@ -1,0 +1,55 @@
+"""What every family of models has in common, and what a registry entry holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import linen as nn
+
+from physjax.layers import LayerFactory
+
+
+class Classifier(nn.Module):
+    """images [N, H, W, 3] -> logits [N, num_classes], float32.
+
+    Attributes:
+      num_classes: classes K.
+      layer: makes every convolution of the network, with its norm, force and activation.
+      dense: makes every dense layer, called with its number of outputs.
+      dropout: probability of dropping a unit before a dense layer of the head.
+      width: factor on the number of channels of every layer but the last.
+    """
+
+    num_classes: int
+    layer: LayerFactory
+    dense: Callable[..., nn.Module]
+    dropout: float = 0.0
+    width: float = 1.0
+
+    def channels(self, count: int) -> int:
+        """`count` channels times the width, at least 4."""
+        return max(4, round(count * self.width))
+
+    def drop(self, x: jax.Array, train: bool) -> jax.Array:
+        """Dropout of whole-network probability `dropout`, in training alone."""
+        return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """A base model: its network in each size, and the size of the images that it sees."""
+
+    title: str
+    networks: Mapping[str, type[Classifier]]
+    """Network by size: `cifar` (32x32) and `paper` (the original)."""
+    image_sizes: Mapping[str, int]
+    """Side in pixels of the images that the network of that size was designed for."""
+    law: str = "none"
+    """The force law that the name stands for when none is asked for."""
+    torch_init: bool = False
+    """Whether the `paper` network starts as PyTorch's default does."""
+    options: Mapping[str, Any] | None = None
+    """Further attributes of the network."""

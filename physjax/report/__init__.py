@@ -1,0 +1,1 @@
+"""Statistics, tables and figures: from records alone, and never with JAX."""

@@ -1,0 +1,92 @@
+"""The figures of one run: its curves, as in the paper's Figs. 1 and 2, and its confusion matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from physjax.records import EpochRecord, RecordError, Result, RunFolder, RunRecord
+from physjax.report import style
+
+
+def draw(folder: Path) -> list[Path]:
+    """Write figures/loss.png, accuracy.png and confusion.png of a finished run; their paths.
+
+    Raises RecordError where the folder holds no run, or one that has not ended.
+    """
+    files = RunFolder(folder)
+    record = files.read()
+    if record.result is None:
+        raise RecordError(f"{folder} has not ended: run the same command again to go on")
+    paths = [files.figures / f"{name}.png" for name in ("loss", "accuracy", "confusion")]
+    with style.figure(paths[0]) as drawing:
+        axes = drawing.subplots()
+        _curves(axes, record.epochs, "loss")
+        axes.set(ylabel="mean cross-entropy [nat]", title=title(record))
+        axes.set_ylim(bottom=0)
+    with style.figure(paths[1]) as drawing:
+        axes = drawing.subplots()
+        _curves(axes, record.epochs, "accuracy")
+        axes.set(ylabel="accuracy", title=title(record))
+        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+        last = record.epochs[-1]
+        axes.annotate(
+            f"test {last.test_accuracy:.2%}",
+            (last.epoch, last.test_accuracy),
+            xytext=(-6, -16),
+            textcoords="offset points",
+            ha="right",
+            color=style.TEST,
+        )
+    with style.figure(paths[2], 6.8, 6.2) as drawing:
+        _confusion(drawing.subplots(), record.result)
+        drawing.suptitle(title(record), fontsize=12)
+    return paths
+
+
+def title(record: RunRecord) -> str:
+    """`physics on CIFAR-10, recipe fast, seed 0`: what every figure of the run is headed with."""
+    config, result = record.config, record.result
+    name = result.data["title"] if result is not None else config.data.dataset
+    law = "" if config.model.law == "default" else f" with {config.model.law}"
+    return f"{config.model.name}{law} on {name}, recipe {config.recipe}, seed {config.run.seed}"
+
+
+def _curves(axes: Axes, epochs: Sequence[EpochRecord], quantity: str) -> None:
+    x = [e.epoch for e in epochs]
+    # With few epochs a line alone hides where the points are.
+    marker = "o" if len(x) <= 30 else ""
+    arms = [("train", style.TRAIN), ("test", style.TEST)]
+    if epochs[0].validation_loss is not None:
+        arms.insert(1, ("validation", style.VALIDATION))
+    for arm, color in arms:
+        y = [getattr(e, f"{arm}_{quantity}") for e in epochs]
+        axes.plot(x, y, label=arm, color=color, marker=marker, markersize=4)
+    axes.set_xlabel("epoch")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axes.legend()
+
+
+def _confusion(axes: Axes, result: Result) -> None:
+    counts = np.array(result.confusion)
+    share = counts / np.maximum(1, counts.sum(1, keepdims=True))
+    names = result.data["class_names"]
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    ticks = range(len(names))
+    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
+    axes.set_yticks(ticks, names)
+    axes.grid(False)
+    axes.set(xlabel="predicted class", ylabel="true class")
+    # A hundred classes leave no room for numbers.
+    if len(names) <= 20:
+        for i, j in np.ndindex(counts.shape):
+            dark = share[i, j] > 0.5
+            text = f"{share[i, j]:.0%}" if counts[i, j] else ""
+            axes.text(j, i, text, ha="center", va="center", size=8, color="w" if dark else "k")
+    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
+    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    bar.set_label("share of the true class' test images")
