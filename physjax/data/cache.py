@@ -61,8 +61,8 @@ def cached(folder: Path, cache_dir: str | None, decode: Callable[[Path], Pair]) 
         _write(path, wanted, pair, mark)
     except OSError as error:
         warnings.warn(
-            f"decoded images cannot be cached in {path.parent} ({error}): they are decoded again at "
-            "every start; choose another folder with --cache-dir or PHYSJAX_CACHE",
+            f"decoded images cannot be cached in {path.parent} ({error}): they are decoded again "
+            "at every start; choose another folder with --cache-dir or PHYSJAX_CACHE",
             RuntimeWarning,
             stacklevel=2,
         )

@@ -37,8 +37,8 @@ def enlarge(images_NHW: npt.NDArray[np.float64], side: int = 32) -> npt.NDArray[
     """Grey images with values 0..16, resized bilinearly to [N, side, side, 3] in 0..255.
 
     Pixel centres lie at half-integers (torch's `align_corners=False`), the border is repeated;
-    values are multiplied by 255/16 and rounded to the nearest integer, ties to even. For 8 -> 32 all
-    weights are multiples of 1/8 and 255/16 is dyadic: the result is exact on every machine.
+    values are multiplied by 255/16 and rounded to the nearest integer, ties to even. For 8 -> 32
+    all weights are multiples of 1/8 and 255/16 is dyadic: the result is exact on every machine.
     """
     native = images_NHW.shape[1]
     position = np.clip((np.arange(side) + 0.5) * native / side - 0.5, 0, native - 1)

@@ -7,6 +7,7 @@ import hashlib
 import os
 import threading
 from pathlib import Path
+from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from physjax.data.table import Archive
@@ -83,7 +84,7 @@ def _stream(archive: Archive, part: Path) -> str:
             response.raw.decode_content = False
             with (
                 wrap_file(
-                    response.raw,
+                    cast("BinaryIO", response.raw),
                     total=archive.size,
                     description=archive.name,
                     console=Console(stderr=True),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import numpy as np
-
 from physjax.config import DataConfig
 from physjax.data.cache import cached
 from physjax.data.digits import load_digits
@@ -21,9 +19,9 @@ STAND_IN = "digits"
 def resolve(config: DataConfig) -> str:
     """The data set that a config means: its own name, or for `auto` CIFAR-10 or the digits.
 
-    `auto` is CIFAR-10 where it is prepared or where its host answers (asked in at most 5 s, once in a
-    process), else the embedded digits. Should the download fail later, `load` still takes the
-    digits: the name that counts is `Dataset.info.name`.
+    `auto` is CIFAR-10 where it is prepared or where its host answers (asked in at most 5 s, once
+    in a process), else the embedded digits. Should the download fail later, `load` still takes
+    the digits: the name that counts is `Dataset.info.name`.
 
     Raises:
       DataError: unknown name, or a prepared folder that is broken.
@@ -57,7 +55,7 @@ def load(config: DataConfig) -> Dataset:
         that cannot be cut. The message names the path or the number and the ways out.
     """
     name, reason = _choose(config)
-    if name not in (STAND_IN,):
+    if DATASETS[name].layout != "embedded":
         try:
             return _load_prepared(DATASETS[name], config)
         except _CannotBeHad as error:
@@ -77,10 +75,11 @@ class _CannotBeHad(DataError):
         super().__init__(
             f"{spec.title} is not prepared in {folder} and cannot be downloaded: {reason}. "
             f"Three ways out:\n"
-            f"  --data-dir FOLDER        where FOLDER/{spec.name}/{spec.version} is a prepared copy\n"
+            f"  --data-dir FOLDER, where FOLDER/{spec.name}/{spec.version} is a prepared copy\n"
             f"  experiments/prepare.py --dataset {spec.name} --data-dir {folder} "
-            f"--archive {files}        after bringing the archive by hand\n"
-            f"  --dataset digits         embedded, needs nothing"
+            f"--archive {files}\n"
+            f"      with the archive brought by hand from {spec.archives[0].url.rpartition('/')[0]}\n"
+            f"  --dataset digits, which is embedded"
         )
 
 
@@ -142,7 +141,4 @@ def _assemble(
         fingerprint=mark,
         notice=notice,
     )
-    for split in (train, test, *([validation] if validation else [])):
-        assert split.images.shape[1:] == info.image_shape
-        assert split.images.dtype == np.uint8
     return Dataset(train, test, info, validation)

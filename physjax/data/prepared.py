@@ -29,9 +29,7 @@ PNG_COLOUR_TYPE = {1: 0, 3: 2}
 
 def data_folder(data_dir: str | None) -> Path:
     """The TFDS folder asked for, else $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
-    return Path(
-        data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
-    ).expanduser()
+    return Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets").expanduser()
 
 
 def find_prepared(spec: DatasetSpec, data_dir: str | None) -> Path | None:

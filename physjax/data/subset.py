@@ -49,7 +49,8 @@ def take_stratified(train: Split, count: int, num_classes: int) -> Split:
     each, remainder = divmod(count, num_classes)
     if count <= 0 or remainder:
         raise DataError(
-            f"train_examples is {count}, but must be a positive multiple of the {num_classes} classes"
+            f"train_examples is {count}, but must be a positive multiple of {num_classes}, the "
+            "number of classes"
         )
     available = np.bincount(train.labels, minlength=num_classes)
     if each > available.min():

@@ -48,6 +48,10 @@ class DatasetSpec:
         return len(self.class_names)
 
 
+def _words(text: str) -> tuple[str, ...]:
+    return tuple(text.split())
+
+
 def _archives(base: str, *files: tuple[str, int, str]) -> tuple[Archive, ...]:
     return tuple(Archive(name, base + name, size, sha256) for name, size, sha256 in files)
 
@@ -85,8 +89,9 @@ _SPECS = (
     DatasetSpec(
         name="cifar100",
         title="CIFAR-100",
-        class_names=tuple(
-            """apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle
+        class_names=_words(
+            """
+            apple aquarium_fish baby bear beaver bed bee beetle bicycle bottle
             bowl boy bridge bus butterfly camel can castle caterpillar cattle
             chair chimpanzee clock cloud cockroach couch crab crocodile cup dinosaur
             dolphin elephant flatfish forest fox girl hamster house kangaroo keyboard
@@ -95,7 +100,8 @@ _SPECS = (
             plain plate poppy porcupine possum rabbit raccoon ray road rocket
             rose sea seal shark shrew skunk skyscraper snail snake spider
             squirrel streetcar sunflower sweet_pepper table tank telephone television tiger tractor
-            train trout tulip turtle wardrobe whale willow_tree wolf woman worm""".split()
+            train trout tulip turtle wardrobe whale willow_tree wolf woman worm
+            """
         ),
         native_shape=(32, 32, 3),
         mean=(0.5071, 0.4865, 0.4409),

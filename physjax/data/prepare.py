@@ -1,0 +1,165 @@
+"""Writing a data set into a TFDS folder, as its own TFDS builder would, but without TensorFlow.
+
+The builders of TFDS open files and encode images with TensorFlow. A subclass that yields PNG bytes
+made by Pillow needs neither, and writes the same data set: name, version, features, order of the
+examples.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from physjax.data.archives import RawData, RawSplit, read_archives
+from physjax.data.download import fetch, why_unreachable
+from physjax.data.prepared import data_folder, find_prepared
+from physjax.data.table import DATASETS, DatasetSpec
+from physjax.data.types import DataError
+
+
+def prepare(
+    name: str, data_dir: str | None = None, archive: Sequence[str | Path] | None = None
+) -> Path:
+    """Make a data set readable through `tfds.data_source` (and `load`).
+
+    Args:
+      name: a key of `DATASETS`.
+      data_dir: TFDS folder; None: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      archive: the published files brought by hand, or folders that hold them; None: download them
+        to `data_dir`/downloads, if their host answers within 5 s.
+
+    Returns:
+      The prepared folder, `data_dir`/name/version; one that is there already is left as it is.
+
+    Raises:
+      DataError: unknown or embedded data set; no answer; a wrong, truncated or damaged archive; a
+        folder that cannot be written. Then nothing is left behind but whole downloaded archives.
+    """
+    spec = DATASETS.get(name)
+    if spec is None or spec.layout == "embedded":
+        known = ", ".join(s.name for s in DATASETS.values() if s.layout != "embedded")
+        raise DataError(f"{name!r} cannot be prepared; those that can: {known}")
+    return prepare_spec(spec, data_dir, archive)
+
+
+def prepare_spec(
+    spec: DatasetSpec, data_dir: str | None, archive: Sequence[str | Path] | None
+) -> Path:
+    """`prepare` for an entry that need not be in the table (tests use smaller ones)."""
+    ready = find_prepared(spec, data_dir)
+    if ready is not None:
+        return ready
+    folder = data_folder(data_dir)
+    if archive is None:
+        reason = why_unreachable(spec.archives[0].url)
+        if reason:
+            raise DataError(f"{spec.title} cannot be downloaded: {reason}")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if archive is None:
+            paths = [fetch(published, folder / "downloads") for published in spec.archives]
+        else:
+            paths = [Path(path).expanduser() for path in archive]
+        data = read_archives(spec, paths)
+        return _write(spec, data, folder)
+    except OSError as error:
+        raise DataError(f"{spec.title} cannot be prepared in {folder}: {error}") from error
+
+
+def _write(spec: DatasetSpec, data: RawData, folder: Path) -> Path:
+    """Prepare into a temporary folder beside the destination, then rename."""
+    target = folder / spec.name / spec.version
+    workplace = Path(tempfile.mkdtemp(prefix=f".{spec.name}-unfinished-", dir=folder))
+    try:
+        builder = _builder(spec, data, workplace)
+        _download_and_prepare(builder)
+        target.parent.mkdir(exist_ok=True)
+        # mkdtemp's folder is private; the prepared one inside it has the usual rights.
+        os.rename(workplace / spec.name / spec.version, target)
+    finally:
+        shutil.rmtree(workplace, ignore_errors=True)
+    return target
+
+
+def _builder(spec: DatasetSpec, data: RawData, data_dir: Path) -> Any:
+    """TFDS's own builder, with the methods replaced that need TensorFlow."""
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core import registered
+
+    base = tfds.builder_cls(spec.name)
+
+    def split_generators(self: Any, dl_manager: Any) -> dict[str, Any]:
+        del dl_manager
+        for feature, names in data.names.items():
+            self.info.features[feature].names = names
+        return {
+            "train": examples(self, "train", data.train),
+            "test": examples(self, "test", data.test),
+        }
+
+    def examples(self: Any, split: str, raw: RawSplit) -> Iterator[tuple[int, dict[str, Any]]]:
+        # Keys and ids are those of the TFDS builder: it shuffles by the key.
+        digits = 6 if spec.layout == "svhn" else 5
+        for index, image in enumerate(raw.images):
+            example: dict[str, Any] = {
+                key: int(labels[index]) for key, labels in raw.labels.items()
+            }
+            example["image"] = encode_png(image)
+            if "id" in self.info.features:
+                example["id"] = f"{split}_{index:0{digits}d}"
+            yield index, example
+
+    with registered.skip_registration():
+        # The same class and module name: the name of the data set is derived from the one, and
+        # dataset_info.json mentions the other.
+        own = type(
+            base.__name__,
+            (base,),
+            {
+                "__module__": base.__module__,
+                "name": spec.name,
+                "pkg_dir_path": base.pkg_dir_path,
+                "_split_generators": split_generators,
+            },
+        )
+    return own(data_dir=data_dir, version=spec.version, file_format="array_record")
+
+
+def _download_and_prepare(builder: Any) -> None:
+    import tensorflow_datasets as tfds
+
+    with _bar_only_on_terminal():
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
+
+
+@contextlib.contextmanager
+def _bar_only_on_terminal() -> Iterator[None]:
+    """TFDS shows bars; in a log file they are noise."""
+    import tensorflow_datasets as tfds
+
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.enable_progress_bar()
+
+
+def encode_png(image_HWC: np.ndarray) -> bytes:
+    """A uint8 image [H, W, 1 or 3] as the bytes of a PNG file."""
+    pixels = image_HWC[..., 0] if image_HWC.shape[-1] == 1 else image_HWC
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, format="png")
+    return buffer.getvalue()
