@@ -1,0 +1,332 @@
+"""The convolution that every layer uses, and the way it is computed.
+
+XLA's convolutions are the best there is on GPU and TPU. On CPU they are slow, above all the
+gradient by the kernel, so there `conv` chooses among three ways by the shapes, at trace time:
+
+- ``direct``: `lax.conv_general_dilated`;
+- ``patch``: slices of the input side by side (im2col), and one matrix product;
+- ``winograd2``, ``winograd4``: F(2x2, 3x3) and F(4x4, 3x3) of `physjax.winograd`.
+
+The output, the gradient by the input and the gradient by the kernel are chosen for separately:
+a `Plan`. What was lowered for another platform than the CPU has nothing but direct convolutions,
+whatever the method, also when a process without such a device lowered it.
+
+A convolution is bilinear, and so are its gradients, each of which is the other's: that gives
+reverse-mode derivatives of any order. Forward mode (`jax.jvp`, `jax.hessian`) works where all of a
+plan is direct, and raises JAX's TypeError on custom_vjp functions otherwise.
+
+An XLA:CPU direct convolution inside a loop body (`lax.scan`) is hundreds of times slower than
+outside one; the other ways, being matrix products, scan at full speed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+from jax import Array, lax
+
+from physjax import winograd
+from physjax.winograd import Pads
+
+Method = Literal["auto", "direct", "patch", "winograd2", "winograd4"]
+Padding = str | int | Sequence[tuple[int, int]]
+
+_NHWC = ("NHWC", "HWIO", "NHWC")
+_TRANSFORMS = {"winograd2": winograd.F2, "winograd4": winograd.F4}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How each of the three convolutions of a layer is computed: names as in `Method`."""
+
+    forward: str = "direct"
+    input_gradient: str = "direct"
+    kernel_gradient: str = "direct"
+
+    def __str__(self) -> str:
+        parts = (self.forward, self.input_gradient, self.kernel_gradient)
+        return parts[0] if len(set(parts)) == 1 else "/".join(parts)
+
+
+@dataclass(frozen=True)
+class _Layer:
+    """What is static in one convolution."""
+
+    plan: Plan
+    input_shape: tuple[int, ...]
+    kernel_shape: tuple[int, ...]
+    strides: tuple[int, int]
+    pads: Pads
+
+
+def choose(
+    input_shape: Sequence[int],
+    kernel_shape: Sequence[int],
+    strides: Sequence[int] = (1, 1),
+    padding: Padding = "SAME",
+    method: Method = "auto",
+    platform: str | None = None,
+) -> Plan:
+    """How `conv` computes a convolution: a pure function of its arguments, for summaries too.
+
+    Args:
+        input_shape: N, H, W, C.
+        kernel_shape: H, W, I, O.
+        strides, padding, method: as in `conv`.
+        platform: "cpu", "gpu", "tpu"; None: JAX's default backend.
+
+    Raises:
+        ValueError: as `conv` does.
+    """
+    strides, pads = _checked(input_shape, kernel_shape, strides, padding)
+    if method not in get_args(Method):
+        raise ValueError(f"conv: method={method!r}, but it is one of {get_args(Method)}")
+    if method in _TRANSFORMS and not winograd.applies(kernel_shape, strides):
+        raise ValueError(
+            f"conv: method={method!r} computes 3x3 kernels with strides (1, 1), not "
+            f"{kernel_shape[0]}x{kernel_shape[1]} with {strides}; use 'auto', 'patch' or 'direct'"
+        )
+    if (platform or jax.default_backend()) != "cpu":
+        return Plan()
+    if method != "auto":
+        return Plan(method, method, method)
+    out_h, out_w = _output_size(input_shape, kernel_shape, strides, pads)
+    return _measured(kernel_shape, strides, (out_h, out_w))
+
+
+def _measured(
+    kernel_shape: Sequence[int], strides: tuple[int, int], output_size: tuple[int, int]
+) -> Plan:
+    height, width, channels, _ = kernel_shape
+    if (height, width) == (1, 1):
+        return Plan("patch", "patch", "patch")
+    if height * width * channels <= 48:
+        return Plan("patch", "patch", "patch")
+    if winograd.applies(kernel_shape, strides) and min(output_size) >= 4:
+        return Plan("winograd4", "winograd4", "winograd4")
+    return Plan()
+
+
+def conv(
+    images_NHWC: Array,
+    kernel_HWIO: Array,
+    *,
+    strides: Sequence[int] = (1, 1),
+    padding: Padding = "SAME",
+    method: Method = "auto",
+) -> Array:
+    """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
+
+    Args:
+        images_NHWC: batch, height, width, channels.
+        kernel_HWIO: height, width, input channels, output channels; the images' dtype.
+        strides: down and across, each at least 1.
+        padding: "SAME", "VALID", the number of zeros on every side, or ((top, bottom),
+            (left, right)).
+        method: "auto" chooses by platform and shape; the others force one way on the CPU.
+
+    Returns:
+        Array (N, H', W', O) of the images' dtype. bfloat16 and float16 are computed in float32
+        where the way is not direct.
+
+    Raises:
+        ValueError: shapes, strides, padding or method that do not fit; the message names them.
+    """
+    if images_NHWC.dtype != kernel_HWIO.dtype:
+        raise ValueError(
+            f"conv: images are {images_NHWC.dtype}, the kernel is {kernel_HWIO.dtype}; cast one"
+        )
+    plan = choose(images_NHWC.shape, kernel_HWIO.shape, strides, padding, method)
+    strides, pads = _checked(images_NHWC.shape, kernel_HWIO.shape, strides, padding)
+    layer = _Layer(plan, images_NHWC.shape, kernel_HWIO.shape, strides, pads)
+    if plan == Plan():
+        return _direct_forward(layer, images_NHWC, kernel_HWIO)
+    return _forward(layer, images_NHWC, kernel_HWIO)
+
+
+def _checked(
+    input_shape: Sequence[int], kernel_shape: Sequence[int], strides: Any, padding: Any
+) -> tuple[tuple[int, int], Pads]:
+    """Strides and padding in one form, or a ValueError."""
+    if len(input_shape) != 4 or len(kernel_shape) != 4:
+        raise ValueError(
+            f"conv: images NHWC and a kernel HWIO have 4 axes each, got shapes "
+            f"{tuple(input_shape)} and {tuple(kernel_shape)}"
+        )
+    if input_shape[3] != kernel_shape[2]:
+        raise ValueError(
+            f"conv: images {tuple(input_shape)} have {input_shape[3]} channels, the kernel "
+            f"{tuple(kernel_shape)} takes {kernel_shape[2]}"
+        )
+    if min(kernel_shape) < 1:
+        raise ValueError(f"conv: kernel shape {tuple(kernel_shape)} has an empty axis")
+    strides = (strides, strides) if isinstance(strides, int) else tuple(strides)
+    if len(strides) != 2 or min(strides) < 1:
+        raise ValueError(f"conv: strides={strides}, but they are two integers of at least 1")
+    pads = _pads(input_shape, kernel_shape, strides, padding)
+    size = _output_size(input_shape, kernel_shape, strides, pads)
+    if min(size) < 1:
+        raise ValueError(
+            f"conv: kernel {tuple(kernel_shape)} with padding={padding!r} is larger than the "
+            f"images {tuple(input_shape)}; pad more or take a smaller kernel"
+        )
+    return strides, pads
+
+
+def _pads(
+    input_shape: Sequence[int], kernel_shape: Sequence[int], strides: tuple[int, int], padding: Any
+) -> Pads:
+    if isinstance(padding, str) and padding in ("SAME", "VALID"):
+        down, across = lax.padtype_to_pads(input_shape[1:3], kernel_shape[:2], strides, padding)
+        return (int(down[0]), int(down[1])), (int(across[0]), int(across[1]))
+    if isinstance(padding, int) and padding >= 0:
+        return (padding, padding), (padding, padding)
+    if isinstance(padding, Sequence) and not isinstance(padding, str) and len(padding) == 2:
+        pairs = [tuple(p) if isinstance(p, Sequence) else () for p in padding]
+        if all(len(p) == 2 and all(isinstance(v, int) and v >= 0 for v in p) for p in pairs):
+            return pairs[0], pairs[1]
+    raise ValueError(
+        f'conv: padding={padding!r}, but it is "SAME", "VALID", an integer of at least 0, or '
+        "((top, bottom), (left, right))"
+    )
+
+
+def _output_size(
+    input_shape: Sequence[int], kernel_shape: Sequence[int], strides: tuple[int, int], pads: Pads
+) -> tuple[int, int]:
+    height, width = (
+        (size + sum(pad) - kernel) // stride + 1
+        for size, pad, kernel, stride in zip(
+            input_shape[1:3], pads, kernel_shape[:2], strides, strict=True
+        )
+    )
+    return height, width
+
+
+# The three bilinear maps, each computed directly.
+
+
+def _direct_forward(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:
+    return lax.conv_general_dilated(
+        x_NHWC, kernel_HWIO, layer.strides, layer.pads, dimension_numbers=_NHWC
+    )
+
+
+def _direct_input_gradient(layer: _Layer, dy_NHWC: Array, kernel_HWIO: Array) -> Array:
+    x = jax.ShapeDtypeStruct(layer.input_shape, dy_NHWC.dtype)
+    forward = partial(_direct_forward, layer, kernel_HWIO=kernel_HWIO)
+    return jax.linear_transpose(forward, x)(dy_NHWC)[0]
+
+
+def _direct_kernel_gradient(layer: _Layer, x_NHWC: Array, dy_NHWC: Array) -> Array:
+    kernel = jax.ShapeDtypeStruct(layer.kernel_shape, x_NHWC.dtype)
+    return jax.linear_transpose(partial(_direct_forward, layer, x_NHWC), kernel)(dy_NHWC)[0]
+
+
+# The same as a matrix product over patches.
+
+
+def _patches(layer: _Layer, x_NHWC: Array) -> Array:
+    """(N, H', W', kernel height * width * C): the input below each kernel position."""
+    height, width, channels, _ = layer.kernel_shape
+    (down, across), n = layer.strides, x_NHWC.shape[0]
+    out_h, out_w = _output_size(x_NHWC.shape, layer.kernel_shape, layer.strides, layer.pads)
+    x = jnp.pad(x_NHWC, ((0, 0), *layer.pads, (0, 0)))
+    slices = [
+        lax.slice(
+            x,
+            (0, i, j, 0),
+            (n, i + down * (out_h - 1) + 1, j + across * (out_w - 1) + 1, channels),
+            (1, down, across, 1),
+        )
+        for i in range(height)
+        for j in range(width)
+    ]
+    return slices[0] if len(slices) == 1 else jnp.concatenate(slices, axis=-1)
+
+
+def _patch_forward(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:
+    return _patches(layer, x_NHWC) @ kernel_HWIO.reshape(-1, kernel_HWIO.shape[-1])
+
+
+def _patch_input_gradient(layer: _Layer, dy_NHWC: Array, kernel_HWIO: Array) -> Array:
+    d_patches = dy_NHWC @ kernel_HWIO.reshape(-1, kernel_HWIO.shape[-1]).T
+    x = jax.ShapeDtypeStruct(layer.input_shape, dy_NHWC.dtype)
+    return jax.linear_transpose(partial(_patches, layer), x)(d_patches)[0]
+
+
+def _patch_kernel_gradient(layer: _Layer, x_NHWC: Array, dy_NHWC: Array) -> Array:
+    patches = _patches(layer, x_NHWC)
+    product = patches.reshape(-1, patches.shape[-1]).T @ dy_NHWC.reshape(-1, dy_NHWC.shape[-1])
+    return product.reshape(layer.kernel_shape)
+
+
+def _by_platform(
+    way: str, layer: _Layer, direct: Callable, patch: Callable, wino: Callable, *operands: Array
+) -> Array:
+    """One of the three maps, computed `way` on the CPU and directly everywhere else."""
+    direct = partial(direct, layer)
+    if way == "direct":
+        return direct(*operands)
+
+    def on_cpu(*operands: Array) -> Array:
+        dtype = operands[0].dtype
+        wide = [v.astype(jnp.promote_types(dtype, jnp.float32)) for v in operands]
+        if way == "patch":
+            return patch(layer, *wide).astype(dtype)
+        return wino(*wide, layer.pads, _TRANSFORMS[way]).astype(dtype)
+
+    # Lowered for one platform this leaves one branch, and it has no gradient of its own: autodiff
+    # of a conditional would keep the residuals of both branches.
+    return lax.platform_dependent(*operands, cpu=on_cpu, default=direct)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _forward(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:
+    maps = (_direct_forward, _patch_forward, winograd.convolve)
+    return _by_platform(layer.plan.forward, layer, *maps, x_NHWC, kernel_HWIO)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _input_gradient(layer: _Layer, dy_NHWC: Array, kernel_HWIO: Array) -> Array:
+    maps = (_direct_input_gradient, _patch_input_gradient, winograd.input_gradient)
+    return _by_platform(layer.plan.input_gradient, layer, *maps, dy_NHWC, kernel_HWIO)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _kernel_gradient(layer: _Layer, x_NHWC: Array, dy_NHWC: Array) -> Array:
+    maps = (_direct_kernel_gradient, _patch_kernel_gradient, winograd.kernel_gradient)
+    return _by_platform(layer.plan.kernel_gradient, layer, *maps, x_NHWC, dy_NHWC)
+
+
+# The residuals are the operands: to transform the input again is cheaper than the memory that the
+# transformed one takes (2.25 times the input for F(4x4, 3x3), 4 times for F(2x2, 3x3)).
+
+
+def _forward_bwd(layer: _Layer, operands: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = operands
+    return _input_gradient(layer, dy, kernel), _kernel_gradient(layer, x, dy)
+
+
+def _input_bwd(layer: _Layer, operands: tuple[Array, Array], x_bar: Array) -> tuple[Array, Array]:
+    dy, kernel = operands
+    return _forward(layer, x_bar, kernel), _kernel_gradient(layer, x_bar, dy)
+
+
+def _kernel_bwd(layer: _Layer, operands: tuple[Array, Array], k_bar: Array) -> tuple[Array, Array]:
+    x, dy = operands
+    return _input_gradient(layer, dy, k_bar), _forward(layer, x, k_bar)
+
+
+def _keep_operands(function: Callable, layer: _Layer, a: Array, b: Array) -> tuple[Array, Any]:
+    return function(layer, a, b), (a, b)
+
+
+_forward.defvjp(partial(_keep_operands, _forward), _forward_bwd)
+_input_gradient.defvjp(partial(_keep_operands, _input_gradient), _input_bwd)
+_kernel_gradient.defvjp(partial(_keep_operands, _kernel_gradient), _kernel_bwd)
