@@ -101,7 +101,9 @@ def disordered(num_nodes: int, num_edges: int, seed: int) -> Graph:
     weights = coo_array((lengths, (edges[:, 0], edges[:, 1])), shape=(num_nodes, num_nodes))
     tree = coo_array(minimum_spanning_tree(weights.tocsr()))
     code = edges[:, 0] * num_nodes + edges[:, 1]
-    in_tree = np.isin(code, np.minimum(tree.row, tree.col) * num_nodes + np.maximum(tree.row, tree.col))
+    in_tree = np.isin(
+        code, np.minimum(tree.row, tree.col) * num_nodes + np.maximum(tree.row, tree.col)
+    )
     order = np.lexsort((lengths, ~in_tree))
     return Graph(num_nodes, edges[np.sort(order[:num_edges])], points)
 

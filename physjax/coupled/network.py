@@ -58,7 +58,9 @@ class Graph:
             raise NetworkError(f"edge {loops[0]} joins node {edges[loops[0], 0]} to itself")
         ordered = np.sort(edges, axis=1)
         if len(np.unique(ordered[:, 0] * self.num_nodes + ordered[:, 1])) < len(edges):
-            raise NetworkError("two edges join the same nodes; give one, with the conductances' sum")
+            raise NetworkError(
+                "two edges join the same nodes; give one, with the conductances' sum"
+            )
         digest = hashlib.sha256(f"{self.num_nodes}".encode() + edges.tobytes()).digest()
         object.__setattr__(self, "_digest", digest)
 
