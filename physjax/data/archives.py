@@ -136,6 +136,9 @@ def _untar(path: Path, folder: str, names: Sequence[str], spec: DatasetSpec) -> 
                 content = tar.extractfile(member)
                 if content is not None:
                     found[name] = content.read()
+            # What follows the last member holds the checksum of a compressed file.
+            while tar.fileobj is not None and tar.fileobj.read(1 << 20):
+                pass
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
         raise DataError(
             f"{path} is not a whole tar file ({type(error).__name__}: {error}); the published "

@@ -165,9 +165,10 @@ def _move(images: jax.Array, draws: dict[str, jax.Array], config: AugmentConfig)
 
 
 def _resize(length: jax.Array, out_size: int) -> jax.Array:
-    """Positions in 0 .. length - 1 of out_size evenly spaced pixel centres, border repeated."""
-    position = (jnp.arange(out_size) + 0.5) * length / out_size - 0.5
-    return jnp.clip(position, 0, length - 1)
+    """Where out_size pixels lie in a line of `length` [N, 1]: [N, out] in 0 .. length - 1."""
+    # Pixel centres are at half-integers; positions beyond the outer ones repeat the border.
+    centres = (jnp.arange(out_size)[None, :] + 0.5) / out_size
+    return jnp.clip(centres * length - 0.5, 0, length - 1)
 
 
 def _sample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
@@ -180,12 +181,15 @@ def _sample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
     Returns:
       float32 [N, I, J, C].
     """
-    pixels = images.astype(jnp.float32)
-    of_rows = _hat(rows, images.shape[1])
-    of_columns = _hat(columns, images.shape[2])
-    # Not the default precision: an accelerator would round weights to 8 bits.
-    half = jnp.einsum("nih,nhwc->niwc", of_rows, pixels, precision="highest")
-    return jnp.einsum("njw,niwc->nijc", of_columns, half, precision="highest")
+    count, height, width, channels = images.shape
+    of_rows, of_columns = _hat(rows, height), _hat(columns, width)
+    # Not the default precision: an accelerator would round weights to 8 bits. Columns first, while
+    # the images are small: the second product then writes the large result in its final order.
+    half = jnp.einsum(
+        "njw,nhwc->nhjc", of_columns, images.astype(jnp.float32), precision="highest"
+    ).reshape(count, height, -1)
+    whole = jnp.einsum("nih,nhq->niq", of_rows, half, precision="highest")
+    return whole.reshape(count, rows.shape[1], columns.shape[1], channels)
 
 
 def _resize_whole(images: jax.Array, resized: int, start: int = 0, stop: int = 0) -> jax.Array:
@@ -197,8 +201,8 @@ def _resize_whole(images: jax.Array, resized: int, start: int = 0, stop: int = 0
 
 
 def _hat(positions: jax.Array, size: int) -> jax.Array:
-    """Weights of linear interpolation: [..., I] positions -> [..., I, size], rows sum to 1."""
-    return jnp.maximum(0.0, 1.0 - jnp.abs(positions[..., None] - jnp.arange(size)))
+    """Weights of linear interpolation: [N, I] positions -> [N, I, size], rows sum to 1."""
+    return jnp.maximum(0.0, 1.0 - jnp.abs(positions[..., None] - jnp.arange(size)[None, None, :]))
 
 
 def _normalise(
@@ -207,8 +211,9 @@ def _normalise(
     """(pixels / 255 - mean) / std, as one multiplication and one addition."""
     if config.normalize == "imagenet":
         mean, std = IMAGENET_MEAN, IMAGENET_STD
-    scale = 1.0 / (255.0 * jnp.array(std))
-    return pixels * scale - jnp.array(mean) / jnp.array(std)
+    scale = jnp.array([1 / (255 * s) for s in std]).reshape(1, 1, 1, -1)
+    offset = jnp.array([m / s for m, s in zip(mean, std, strict=True)]).reshape(1, 1, 1, -1)
+    return pixels * scale - offset
 
 
 def _cutout_mask(draws: dict[str, jax.Array], side: int, out_size: int) -> jax.Array:
@@ -216,7 +221,7 @@ def _cutout_mask(draws: dict[str, jax.Array], side: int, out_size: int) -> jax.A
 
     def covered(centre: jax.Array) -> jax.Array:
         start = centre[:, None] - side // 2
-        pixels = jnp.arange(out_size)
+        pixels = jnp.arange(out_size)[None, :]
         return (start <= pixels) & (pixels < start + side)
 
     rows, columns = covered(draws["cutout_row"]), covered(draws["cutout_column"])

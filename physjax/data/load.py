@@ -78,7 +78,7 @@ class _CannotBeHad(DataError):
             f"  --data-dir FOLDER, where FOLDER/{spec.name}/{spec.version} is a prepared copy\n"
             f"  experiments/prepare.py --dataset {spec.name} --data-dir {folder} "
             f"--archive {files}\n"
-            f"      with the archive brought by hand from {spec.archives[0].url.rpartition('/')[0]}\n"
+            f"      with the archive brought by hand from {spec.home}\n"
             f"  --dataset digits, which is embedded"
         )
 

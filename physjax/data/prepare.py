@@ -81,14 +81,22 @@ def _write(spec: DatasetSpec, data: RawData, folder: Path) -> Path:
     target = folder / spec.name / spec.version
     workplace = Path(tempfile.mkdtemp(prefix=f".{spec.name}-unfinished-", dir=folder))
     try:
-        builder = _builder(spec, data, workplace)
-        _download_and_prepare(builder)
+        _run(_builder(spec, data, workplace))
         target.parent.mkdir(exist_ok=True)
         # mkdtemp's folder is private; the prepared one inside it has the usual rights.
-        os.rename(workplace / spec.name / spec.version, target)
+        _move(workplace / spec.name / spec.version, target)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
     return target
+
+
+def _move(source: Path, target: Path) -> None:
+    try:
+        os.rename(source, target)
+    except OSError:
+        # Another process may have been faster; its folder is as good.
+        if not (target / "dataset_info.json").is_file():
+            raise
 
 
 def _builder(spec: DatasetSpec, data: RawData, data_dir: Path) -> Any:
@@ -135,26 +143,17 @@ def _builder(spec: DatasetSpec, data: RawData, data_dir: Path) -> Any:
     return own(data_dir=data_dir, version=spec.version, file_format="array_record")
 
 
-def _download_and_prepare(builder: Any) -> None:
-    import tensorflow_datasets as tfds
-
-    with _bar_only_on_terminal():
-        builder.download_and_prepare(
-            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
-        )
-
-
-@contextlib.contextmanager
-def _bar_only_on_terminal() -> Iterator[None]:
-    """TFDS shows bars; in a log file they are noise."""
+def _run(builder: Any) -> None:
     import tensorflow_datasets as tfds
 
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
-    try:
-        yield
-    finally:
-        tfds.enable_progress_bar()
+    # TFDS announces the temporary folder, which nobody will find, on standard output; its bars go
+    # to standard error.
+    with contextlib.redirect_stdout(io.StringIO()):
+        builder.download_and_prepare(
+            download_config=tfds.download.DownloadConfig(try_download_gcs=False)
+        )
 
 
 def encode_png(image_HWC: np.ndarray) -> bytes:

@@ -47,6 +47,11 @@ class DatasetSpec:
         """Number of classes."""
         return len(self.class_names)
 
+    @property
+    def home(self) -> str:
+        """Where its archives are published; empty for embedded data."""
+        return self.archives[0].url.rpartition("/")[0] if self.archives else ""
+
 
 def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
