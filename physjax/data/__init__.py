@@ -3,8 +3,8 @@
 `DATASETS` is the table of what is known; `prepare` writes a data set into a TFDS folder.
 """
 
-from physjax.data.load import load, resolve
-from physjax.data.prepare import prepare
+from physjax.data.loading import load, resolve
+from physjax.data.preparing import prepare
 from physjax.data.table import DATASETS, DatasetSpec
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 

@@ -111,7 +111,7 @@ def apply(
     mean: Channels,
     std: Channels,
 ) -> jax.Array:
-    """Crop, mirror, normalise and cut out, in this order.
+    """Crop, resize, mirror, normalise and cut out.
 
     Args:
       draws: of `draw`, with the same config and sizes; sliced as the images are.
@@ -132,12 +132,11 @@ def apply(
         columns = draws["left"][:, None] + _resize(draws["width"][:, None], out_size)
         if "mirror" in draws:
             columns = jnp.where(draws["mirror"][:, None], columns[:, ::-1], columns)
-        pixels = _sample(images, rows, columns)
+        result = _sample(_normalise(images, config, mean, std), rows, columns)
     else:
-        pixels = _move(images, draws, config).astype(jnp.float32)
+        result = _normalise(_move(images, draws, config), config, mean, std)
         if out_size != size:
-            pixels = _resize_whole(pixels, out_size)
-    result = _normalise(pixels, config, mean, std)
+            result = _resize_whole(result, out_size)
     if config.cutout:
         result = jnp.where(_cutout_mask(draws, config.cutout, out_size), 0.0, result)
     return result
@@ -175,7 +174,7 @@ def _sample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
     """Bilinear interpolation on a grid: two small matrix products for each image.
 
     Args:
-      images: [N, H, W, C].
+      images: float32 [N, H, W, C].
       rows: [N, I] positions in 0 .. H - 1; columns: [N, J] in 0 .. W - 1.
 
     Returns:
@@ -185,9 +184,9 @@ def _sample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array
     of_rows, of_columns = _hat(rows, height), _hat(columns, width)
     # Not the default precision: an accelerator would round weights to 8 bits. Columns first, while
     # the images are small: the second product then writes the large result in its final order.
-    half = jnp.einsum(
-        "njw,nhwc->nhjc", of_columns, images.astype(jnp.float32), precision="highest"
-    ).reshape(count, height, -1)
+    half = jnp.einsum("njw,nhwc->nhjc", of_columns, images, precision="highest").reshape(
+        count, height, -1
+    )
     whole = jnp.einsum("nih,nhq->niq", of_rows, half, precision="highest")
     return whole.reshape(count, rows.shape[1], columns.shape[1], channels)
 
@@ -206,14 +205,17 @@ def _hat(positions: jax.Array, size: int) -> jax.Array:
 
 
 def _normalise(
-    pixels: jax.Array, config: AugmentConfig, mean: Channels, std: Channels
+    images: jax.Array, config: AugmentConfig, mean: Channels, std: Channels
 ) -> jax.Array:
-    """(pixels / 255 - mean) / std, as one multiplication and one addition."""
+    """(images / 255 - mean) / std in float32, as one multiplication and one addition.
+
+    It comes before resizing, on the smaller array: weights that sum to 1 commute with it.
+    """
     if config.normalize == "imagenet":
         mean, std = IMAGENET_MEAN, IMAGENET_STD
     scale = jnp.array([1 / (255 * s) for s in std]).reshape(1, 1, 1, -1)
     offset = jnp.array([m / s for m, s in zip(mean, std, strict=True)]).reshape(1, 1, 1, -1)
-    return pixels * scale - offset
+    return images.astype(jnp.float32) * scale - offset
 
 
 def _cutout_mask(draws: dict[str, jax.Array], side: int, out_size: int) -> jax.Array:
@@ -245,9 +247,9 @@ def preprocess(
     Returns:
       float32 [N, out_size, out_size, 3], normalised.
     """
+    normalised = _normalise(images, config, mean, std)
     if out_size == images.shape[1]:
-        return _normalise(images.astype(jnp.float32), config, mean, std)
+        return normalised
     resized = round(out_size * RESIZE_RATIO) if config.crop == "resized" else out_size
     start = round((resized - out_size) / 2)
-    pixels = _resize_whole(images, resized, start, start + out_size)
-    return _normalise(pixels, config, mean, std)
+    return _resize_whole(normalised, resized, start, start + out_size)
