@@ -6,8 +6,8 @@ from physjax.config import DataConfig
 from physjax.data.cache import cached
 from physjax.data.digits import load_digits
 from physjax.data.download import why_unreachable
-from physjax.data.preparing import prepare
 from physjax.data.prepared import SIDE, data_folder, find_prepared, read_prepared
+from physjax.data.preparing import prepare
 from physjax.data.subset import hold_out, take_stratified
 from physjax.data.table import DATASETS, KNOWN_COPIES, DatasetSpec
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint

@@ -63,7 +63,11 @@ def prepare_spec(
     if archive is None:
         reason = why_unreachable(spec.archives[0].url)
         if reason:
-            raise DataError(f"{spec.title} cannot be downloaded: {reason}")
+            files = ", ".join(published.name for published in spec.archives)
+            raise DataError(
+                f"{spec.title} cannot be downloaded: {reason}; bring {files} from {spec.home} by "
+                "hand and name it with --archive"
+            )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if archive is None:

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from physjax.errors import UserError
 
-class DataError(ValueError):
+
+class DataError(UserError):
     """Images that cannot be had or read; the message names the path and the way out."""
 
 

@@ -1,0 +1,41 @@
+"""Prepare a data set in a TFDS folder, without TensorFlow.
+
+python experiments/prepare.py --dataset cifar10
+
+downloads it. On a machine without internet, bring the published files by hand:
+
+python experiments/prepare.py --dataset cifar10 --archive cifar-10-binary.tar.gz --data-dir D
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from physjax import cli
+from physjax.data import prepare
+
+
+@dataclass(frozen=True)
+class Command:
+    """What is to be prepared, from what, and where."""
+
+    dataset: str = "cifar10"
+    """cifar10, cifar100, svhn_cropped, mnist or fashion_mnist."""
+    data_dir: str | None = None
+    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    archive: tuple[Path, ...] = ()
+    """The published files, or a folder that holds them. None given: they are downloaded."""
+
+
+def main() -> None:
+    command = tyro.cli(Command, description=__doc__)
+    folder = prepare(command.dataset, command.data_dir, command.archive or None)
+    print(f"{command.dataset} is prepared in {folder}")
+
+
+if __name__ == "__main__":
+    sys.exit(cli.exit_code(main))

@@ -1,0 +1,28 @@
+"""A small CIFAR-10 in the real format, prepared once."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import published
+import pytest
+
+from physjax.data.preparing import prepare_spec
+
+
+@pytest.fixture(scope="session")
+def _small_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    base = tmp_path_factory.mktemp("small-cifar10")
+    spec = published.small("cifar10")
+    parts = [published.examples(spec, n, seed) for seed, n in ((0, 60), (1, 20))]
+    archives = published.write(spec, base / "archives", *parts)
+    prepare_spec(spec, str(base / "tfds"), archives)
+    return base / "tfds"
+
+
+@pytest.fixture
+def small_cifar10(_small_cifar10: Path, tmp_path: Path) -> Path:
+    """A TFDS folder with 60 + 20 random images as cifar10, which the test may damage."""
+    shutil.copytree(_small_cifar10, tmp_path / "tfds")
+    return tmp_path / "tfds"
