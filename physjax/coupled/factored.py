@@ -69,7 +69,7 @@ class FactorCache:
             steps = self._iterate(by_row, b, x, limit, SLOW_SOLVE if not attempt else MAX_STEPS)
             if steps is not None:
                 self._spent += max(0, steps - 2)
-                return x.astype(b.dtype)
+                return np.ascontiguousarray(x, dtype=b.dtype)
         raise FloatingPointError(
             f"no voltages with a relative residual below {tolerance:g}: conductances between "
             f"{np.min(effective):g} and {np.max(effective):g} are too far apart"

@@ -209,15 +209,25 @@ def solve(
     if plan.method == "cg":
         return _conjugate_gradient(plan, effective, rhs, guess, tolerance)
     if plan.method == "factored":
-        return jax.pure_callback(
-            lambda k, b, x: plan.factors.solve(k, b, x, tolerance),
-            jax.ShapeDtypeStruct(rhs.shape, rhs.dtype),
-            effective,
-            rhs,
-            guess,
-            vmap_method="sequential",
-        )
+        return _solve_on_host(plan, effective, rhs, guess, tolerance)
     raise NetworkError(f"unknown method {plan.method!r}; one of dense, banded, cg, factored, auto")
+
+
+def _solve_on_host(
+    plan: Plan, effective: Array, rhs: Array, guess: Array, tolerance: float
+) -> Array:
+    dtype = np.dtype(rhs.dtype)
+
+    # Numbers cross as bytes: a callback runs in a thread that may not have this one's
+    # `jax.enable_x64`, and JAX would round its float64 arguments and results to float32 there.
+    def call(*raw: Array) -> NDArray[np.uint8]:
+        k, b, x = (np.asarray(part).view(dtype)[..., 0] for part in raw)
+        return plan.factors.solve(k, b, x, tolerance)[..., None].view(np.uint8)
+
+    raw = [lax.bitcast_convert_type(part, jnp.uint8) for part in (effective, rhs, guess)]
+    result = jax.ShapeDtypeStruct((*rhs.shape, dtype.itemsize), jnp.uint8)
+    found = jax.pure_callback(call, result, *raw, vmap_method="sequential")
+    return lax.bitcast_convert_type(found, dtype)
 
 
 def _pad(x: Array) -> Array:

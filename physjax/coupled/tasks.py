@@ -1,10 +1,10 @@
-"""What a network is asked to do: voltages at its sources, and the voltages wanted at its outputs.
+"""What a network is asked to do: voltages at its sources, and voltages wanted at its outputs.
 
-A network of resistors can only average: every output is a weighted mean of the source voltages, with
-weights that are positive and sum to one. Two habits of the laboratory make that less of a limit. A
-quantity x in [0, 1] can be offered twice, as x volts and as 1 - x volts, so that an output may
-also fall when x rises; and ground (0 V) and supply (1 V) can be sources, so that weights of the
-rest may sum to less than one.
+A network of resistors can only average: every output is a weighted mean of the source voltages,
+with weights that are positive and sum to one. Two habits make that less of a limit. A quantity x
+in [0, 1] can be offered twice, as x volts and as 1 - x volts, so that an output may also fall when
+x rises; and ground (0 V) and supply (1 V) can be sources, so that the weights of the rest may sum
+to less than one.
 """
 
 from __future__ import annotations
@@ -29,9 +29,8 @@ class Task:
       sources, outputs: node numbers, S and T of them.
       inputs, targets: training examples, shapes (samples, S) and (samples, T).
       test_inputs, test_targets: examples that training never sees; may be empty.
-      class_voltages: the targets of each class, shape (classes, T), for classification: an example
-        belongs to the class whose target voltages its outputs come nearest to. None: regression.
-      labels, test_labels: classes of the examples, integers.
+      labels, test_labels: classes 0, 1, ... of the examples; None for regression. The network's
+        answer is the class whose training examples' mean outputs are nearest to its outputs.
     """
 
     name: str
@@ -41,7 +40,6 @@ class Task:
     targets: Floats
     test_inputs: Floats
     test_targets: Floats
-    class_voltages: Floats | None = None
     labels: NDArray[np.int64] | None = None
     test_labels: NDArray[np.int64] | None = None
 
@@ -52,7 +50,8 @@ class Task:
         ):
             if wanted.ndim != 2 or wanted.shape[1] != len(nodes):
                 raise NetworkError(
-                    f"{what} have shape {wanted.shape}, not (samples, {len(nodes)}) as the nodes say"
+                    f"{what} have shape {wanted.shape}, but there are {len(nodes)} such nodes: "
+                    f"give (samples, {len(nodes)})"
                 )
         if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:
             raise NetworkError(f"{len(self.inputs)} inputs, but {len(self.targets)} targets")
@@ -108,7 +107,7 @@ def iris(
     outputs: tuple[int, ...],
     seed: int = 0,
     per_class: int = 10,
-    levels: tuple[float, float] = (0.35, 0.65),
+    levels: tuple[float, float] = (0.25, 0.75),
 ) -> Task:
     """Fisher's irises (scikit-learn's copy): 30 training flowers, the other 120 for the test.
 
@@ -116,6 +115,8 @@ def iris(
     1 - x: eight sources. One output shall show the class as a voltage level. The levels are the
     classes' mean measurements along the direction in which those means differ most, scaled to
     `levels`: computed from training flowers alone, and in the order nature has put the species.
+    As regression shrinks towards the mean, the read-out compares with the means of the trained
+    outputs, not with the targets.
     (One output per class with one-hot targets would fail: no linear read-out lifts versicolor,
     which lies between the other two, above both.)
     """
@@ -222,7 +223,6 @@ def _classification(
         targets[train],
         inputs[test],
         targets[test],
-        class_voltages,
         labels[train],
         labels[test],
     )

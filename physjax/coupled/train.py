@@ -83,8 +83,17 @@ def train(
     Raises:
       NetworkError: see :func:`physjax.coupled.network.check_wiring`; a singular system.
     """
-    options = {"batch": batch, "seeds": [seed], "records": records, "method": method}
-    trained, record = _train([net], [task], rule, steps, damage=damage, **options)
+    trained, record = _train(
+        [net],
+        [task],
+        rule,
+        steps,
+        batch=batch,
+        seeds=[seed],
+        records=records,
+        method=method,
+        damage=damage,
+    )
     record = replace(
         record, squared_error=record.squared_error[0], resistances=record.resistances[0]
     )
@@ -110,31 +119,51 @@ def train_many(
     """
     tasks = [tasks] * len(nets) if isinstance(tasks, Task) else list(tasks)
     seeds = list(range(len(nets))) if seeds is None else list(seeds)
-    options = {"batch": batch, "seeds": seeds, "records": records, "method": method}
-    trained, record = _train(list(nets), tasks, rule, steps, damage=damage, **options)
+    trained, record = _train(
+        list(nets),
+        tasks,
+        rule,
+        steps,
+        batch=batch,
+        seeds=seeds,
+        records=records,
+        method=method,
+        damage=damage,
+    )
     return [jax.tree.map(lambda x, i=i: x[i], trained) for i in range(len(nets))], record
 
 
 def evaluate(net: Network, task: Task, split: str = "test", method: Method = "auto") -> Score:
-    """Free state of the `train` or `test` examples: squared error, and accuracy of classes."""
+    """Free state of the `train` or `test` examples: squared error, and accuracy of classes.
+
+    The class an example is assigned to is the one whose *training* examples' mean output voltages
+    are nearest to its own.
+    """
     if split not in ("train", "test"):
         raise NetworkError(f"unknown split {split!r}; one of train, test")
-    inputs, targets, labels = (
-        (task.inputs, task.targets, task.labels)
-        if split == "train"
-        else (task.test_inputs, task.test_targets, task.test_labels)
-    )
     check_wiring(net, task.sources, task.outputs)
+    outputs = _outputs(net, task, task.inputs, method)
+    if task.labels is not None:
+        classes = np.unique(task.labels)
+        means = np.stack([outputs[task.labels == c].mean(axis=0) for c in classes])
+    targets, labels = task.targets, task.labels
+    if split == "test":
+        outputs = _outputs(net, task, task.test_inputs, method)
+        targets, labels = task.test_targets, task.test_labels
+    accuracy = None
+    if labels is not None:
+        distance = ((outputs[:, None] - means) ** 2).sum(axis=-1)
+        accuracy = float((classes[distance.argmin(axis=1)] == labels).mean())
+    return Score(float(((outputs - targets) ** 2).mean()), accuracy)
+
+
+def _outputs(net: Network, task: Task, inputs: Floats, method: Method) -> Floats:
+    """Output voltages in the free state, shape (samples, T)."""
     with jax.enable_x64(True):
         plan = make_plan(net.graph, task.sources, task.outputs, method)
         voltages, residual = _solve_free(plan, np.asarray(net.effective), inputs)
         check_residual(float(residual))
-        outputs = np.asarray(voltages)[list(task.outputs)].T
-    accuracy = None
-    if task.class_voltages is not None:
-        distance = ((outputs[:, None] - task.class_voltages) ** 2).sum(axis=-1)
-        accuracy = float((distance.argmin(axis=1) == labels).mean())
-    return Score(float(((outputs - targets) ** 2).mean()), accuracy)
+        return np.asarray(voltages)[list(task.outputs)].T
 
 
 _solve_free = jax.jit(solve_free, static_argnums=0)
