@@ -74,7 +74,7 @@ def _read(path: Path, wanted: str) -> tuple[Pair, str] | None:
         return None
     try:
         # Members of a zip file carry a CRC that is checked on reading: damage does not go unseen.
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             if str(arrays["identity"]) != wanted:
                 return None
             train = Split(arrays["train_images"], arrays["train_labels"])

@@ -7,7 +7,6 @@ import hashlib
 import os
 import threading
 from pathlib import Path
-from typing import BinaryIO, cast
 from urllib.parse import urlsplit
 
 from physjax.data.table import Archive
@@ -75,25 +74,28 @@ def _stream(archive: Archive, part: Path) -> str:
     """Write the file to `part`, with a bar on standard error; its SHA-256."""
     import requests
     from rich.console import Console
-    from rich.progress import wrap_file
+    from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
 
     digest = hashlib.sha256()
+    columns = ("{task.description}", BarColumn(), DownloadColumn(), TimeRemainingColumn())
     try:
-        with requests.get(archive.url, stream=True, timeout=(PATIENCE, STALL)) as response:
+        with (
+            requests.get(
+                archive.url,
+                stream=True,
+                timeout=(PATIENCE, STALL),
+                # Else a server may compress, and the size and the checksum are of something else.
+                headers={"Accept-Encoding": "identity"},
+            ) as response,
+            Progress(*columns, console=Console(stderr=True)) as progress,
+            part.open("wb") as file,
+        ):
             response.raise_for_status()
-            response.raw.decode_content = False
-            with (
-                wrap_file(
-                    cast("BinaryIO", response.raw),
-                    total=archive.size,
-                    description=archive.name,
-                    console=Console(stderr=True),
-                ) as source,
-                part.open("wb") as target,
-            ):
-                while block := source.read(BLOCK):
-                    digest.update(block)
-                    target.write(block)
+            task = progress.add_task(archive.name, total=archive.size)
+            for block in response.iter_content(BLOCK):
+                digest.update(block)
+                file.write(block)
+                progress.advance(task, len(block))
     except requests.exceptions.RequestException as error:
         raise DataError(f"{archive.url} cannot be downloaded: {error}") from error
     return digest.hexdigest()

@@ -8,6 +8,8 @@ from pathlib import Path
 import published
 import pytest
 
+from physjax.config import DataConfig
+from physjax.data import load
 from physjax.data.preparing import prepare_spec
 
 
@@ -26,3 +28,11 @@ def small_cifar10(_small_cifar10: Path, tmp_path: Path) -> Path:
     """A TFDS folder with 60 + 20 random images as cifar10, which the test may damage."""
     shutil.copytree(_small_cifar10, tmp_path / "tfds")
     return tmp_path / "tfds"
+
+
+@pytest.fixture(scope="session")
+def warm_cifar10(shared_cifar10: Path, tmp_path_factory: pytest.TempPathFactory) -> DataConfig:
+    """The whole CIFAR-10, decoded once for all tests that read it."""
+    config = DataConfig("cifar10", str(shared_cifar10), str(tmp_path_factory.mktemp("decoded")))
+    load(config)
+    return config

@@ -1,0 +1,135 @@
+"""Asking a host and downloading, against a server of our own on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import http.server
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from physjax.data import DataError, download
+from physjax.data.download import fetch, why_unreachable
+from physjax.data.table import Archive
+
+CONTENT = bytes(range(256)) * 1000
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    requests: list[str] = []  # noqa: RUF012
+
+    def do_HEAD(self) -> None:
+        self.reply()
+
+    def do_GET(self) -> None:
+        self.requests.append(self.path)
+        self.reply()
+        if self.path == "/short":
+            self.wfile.write(CONTENT[:1000])
+        elif self.path == "/stalls":
+            self.wfile.write(CONTENT[:1000])
+            self.wfile.flush()
+            time.sleep(1.5)
+        elif self.path == "/data":
+            self.wfile.write(CONTENT)
+
+    def reply(self) -> None:
+        self.send_response(200 if self.path in ("/data", "/short", "/stalls") else 404)
+        self.send_header("Content-Length", str(len(CONTENT)))
+        self.end_headers()
+
+    def log_message(self, *arguments: object) -> None:
+        """Silent."""
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    Handler.requests = []
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield f"http://127.0.0.1:{running.server_port}"
+        running.shutdown()
+        thread.join()
+
+
+def archive(url: str, sha256: str | None = None) -> Archive:
+    digest = sha256 or hashlib.sha256(CONTENT).hexdigest()
+    return Archive("file.bin", url, len(CONTENT), digest)
+
+
+def test_a_host_that_has_the_file(server: str) -> None:
+    assert why_unreachable(f"{server}/data") == ""
+
+
+def test_a_host_without_the_file(server: str) -> None:
+    assert why_unreachable(f"{server}/gone") == "127.0.0.1 answers 404 Not Found"
+
+
+def test_no_host() -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    assert why_unreachable(f"http://127.0.0.1:{port}/data") == "127.0.0.1 cannot be reached"
+
+
+def test_a_silent_host_is_not_waited_for() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        start = time.monotonic()
+        reason = why_unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/data", 0.3)
+        assert time.monotonic() - start < 2
+    assert reason.startswith("127.0.0.1 ")
+
+
+def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The time-outs of an HTTP library do not cover it."""
+    ended = threading.Event()
+    monkeypatch.setattr(download, "_ask", lambda url, seconds: ended.wait(10) and "")
+    start = time.monotonic()
+    assert why_unreachable("http://nowhere/", 0.2) == "nowhere does not answer in 0.2 s"
+    assert time.monotonic() - start < 2
+    ended.set()
+
+
+def test_the_answer_is_kept(server: str) -> None:
+    url = f"{server}/once"
+    why_unreachable(url)
+    before = time.monotonic()
+    assert why_unreachable(url).endswith("404 Not Found")
+    assert time.monotonic() - before < 0.01
+    assert download.PATIENCE <= 5
+
+
+def test_download_is_checked_and_kept(server: str, tmp_path: Path) -> None:
+    path = fetch(archive(f"{server}/data"), tmp_path / "downloads")
+    assert path == tmp_path / "downloads" / "file.bin"
+    assert path.read_bytes() == CONTENT
+    assert fetch(archive(f"{server}/data"), tmp_path / "downloads") == path
+    assert Handler.requests == ["/data"], "the second time nothing is downloaded"
+    path.write_bytes(CONTENT[::-1])
+    assert fetch(archive(f"{server}/data"), tmp_path / "downloads").read_bytes() == CONTENT
+    assert [item.name for item in path.parent.iterdir()] == ["file.bin"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("data", "but the published one has 0000"),
+        ("short", "short"),
+        ("stalls", "stalls"),
+        ("gone", "404"),
+    ],
+)
+def test_a_failed_download_leaves_nothing(
+    server: str, tmp_path: Path, name: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(download, "STALL", 0.3)
+    with pytest.raises(DataError, match=message):
+        fetch(archive(f"{server}/{name}", "0" * 64), tmp_path)
+    assert list(tmp_path.iterdir()) == []

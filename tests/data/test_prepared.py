@@ -1,0 +1,201 @@
+"""Reading prepared folders: pixels against Pillow and TFDS, and every kind of damage."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import itertools
+import json
+import shutil
+import struct
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from physjax.config import DataConfig
+from physjax.data import DATASETS, DataError, load, prepared
+from physjax.data.prepared import data_folder, decode_pngs, find_prepared, read_prepared
+
+CIFAR10 = DATASETS["cifar10"]
+
+
+def png(pixels: np.ndarray, filters: list[int], parts: int = 1) -> bytes:
+    """A PNG file with a filter type chosen for each line, its data split over several chunks."""
+    height, width, channels = pixels.shape
+    lines = pixels.reshape(height, -1).astype(np.int64)
+    above = np.zeros_like(lines)
+    above[1:] = lines[:-1]
+    left, corner = np.zeros_like(lines), np.zeros_like(lines)
+    left[:, channels:], corner[:, channels:] = lines[:, :-channels], above[:, :-channels]
+    # PNG specification, section 9.4: the predictor nearest to left + above - corner.
+    distances = [abs(above - corner), abs(left - corner), abs(left + above - 2 * corner)]
+    paeth = np.choose(np.argmin(distances, axis=0), [left, above, corner])
+    predictions = [np.zeros_like(lines), left, above, (left + above) // 2, paeth]
+    data = b"".join(
+        bytes([kind]) + ((lines[y] - predictions[kind][y]) % 256).astype(np.uint8).tobytes()
+        for y, kind in enumerate(filters)
+    )
+    stream = zlib.compress(data)
+    cuts = [len(stream) * i // parts for i in range(parts + 1)]
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        crc = zlib.crc32(name + content)
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", crc)
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2 if channels == 3 else 0, 0, 0, 0)
+    body = [chunk(b"IDAT", stream[a:b]) for a, b in itertools.pairwise(cuts)]
+    text = chunk(b"tEXt", b"Comment\0IDAT")
+    chunks = [chunk(b"IHDR", header), text, *body, chunk(b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+@settings(derandomize=True, deadline=None, max_examples=20)
+@given(
+    channels=st.sampled_from([1, 3]),
+    filters=st.lists(st.lists(st.integers(0, 4), min_size=5, max_size=5), min_size=1, max_size=4),
+    parts=st.integers(1, 3),
+)
+def test_all_png_filters(channels: int, filters: list[list[int]], parts: int) -> None:
+    """Images follow each other in one tall image: none may leak into the next one's first line."""
+    rng = np.random.default_rng(len(filters))
+    images = rng.integers(0, 256, (len(filters), 5, 6, channels), dtype=np.uint8)
+    files = [png(image, kinds, parts) for image, kinds in zip(images, filters, strict=True)]
+    with Image.open(io.BytesIO(files[-1])) as by_pillow:
+        np.testing.assert_array_equal(np.asarray(by_pillow).reshape(5, 6, channels), images[-1])
+    np.testing.assert_array_equal(decode_pngs(files, (5, 6, channels)), images)
+
+
+def test_uncommon_pngs_are_decoded_too() -> None:
+    pixels = np.random.default_rng(0).integers(0, 2, (4, 6), dtype=np.uint8) * 255
+    files = []
+    for mode in ("L", "1", "P", "RGB"):
+        buffer = io.BytesIO()
+        Image.fromarray(pixels).convert(mode).save(buffer, format="png")
+        files.append(buffer.getvalue())
+    for decoded in decode_pngs(files, (4, 6, 3)):
+        np.testing.assert_array_equal(decoded, np.repeat(pixels[..., None], 3, axis=-1))
+
+
+def test_a_png_of_another_size_is_refused() -> None:
+    image = np.zeros((5, 6, 3), np.uint8)
+    with pytest.raises(ValueError, match="an image is 5x6, not 6x5"):
+        decode_pngs([png(image, [0] * 5)], (6, 5, 3))
+    with pytest.raises(ValueError, match="76 bytes of pixels"):
+        decode_pngs([png(image, [0] * 4)], (5, 6, 3))
+
+
+def test_reading_is_what_tfds_reads(small_cifar10: Path) -> None:
+    splits = read_prepared(small_cifar10 / "cifar10" / "3.0.2")
+    for name, split in zip(("train", "test"), splits, strict=True):
+        source = tfds.data_source("cifar10", split=name, data_dir=small_cifar10, download=False)
+        np.testing.assert_array_equal(split.images, [example["image"] for example in source])
+        np.testing.assert_array_equal(split.labels, [example["label"] for example in source])
+
+
+def test_the_shared_cifar10(warm_cifar10: DataConfig) -> None:
+    """Some of it against TFDS, whose own decoding of everything would take longer."""
+    dataset = load(warm_cifar10)
+    train, test = dataset.train, dataset.test
+    np.testing.assert_array_equal(np.bincount(train.labels), [5000] * 10)
+    np.testing.assert_array_equal(np.bincount(test.labels), [1000] * 10)
+    source = tfds.data_source(
+        "cifar10", split="test", data_dir=warm_cifar10.data_dir, download=False
+    )
+    for index in (0, 1, 2499, 2500, 9999):
+        np.testing.assert_array_equal(test.images[index], source[index]["image"])
+        assert test.labels[index] == source[index]["label"]
+    pixels = train.images[::10] / 255
+    np.testing.assert_allclose(pixels.mean((0, 1, 2)), CIFAR10.mean, atol=0.005)
+    np.testing.assert_allclose(pixels.std((0, 1, 2)), CIFAR10.std, atol=0.005)
+
+
+def test_where_data_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path))
+    assert data_folder("/elsewhere") == Path("/elsewhere")
+    assert data_folder(None) == tmp_path
+    monkeypatch.delenv("TFDS_DATA_DIR")
+    monkeypatch.setenv("HOME", "/home/someone")
+    assert data_folder(None) == Path("/home/someone/tensorflow_datasets")
+
+
+def test_nothing_prepared_is_no_error(tmp_path: Path) -> None:
+    assert find_prepared(CIFAR10, str(tmp_path / "absent")) is None
+    (tmp_path / "cifar10" / "3.0.2.incompleteABC").mkdir(parents=True)
+    assert find_prepared(CIFAR10, str(tmp_path)) is None
+
+
+def test_an_empty_folder_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "cifar10" / "3.0.2"
+    folder.mkdir(parents=True)
+    with pytest.raises(DataError, match=f"{folder} is empty: .* delete {folder}"):
+        find_prepared(CIFAR10, str(tmp_path))
+
+
+def test_a_wrong_version_is_named(small_cifar10: Path) -> None:
+    home = small_cifar10 / "cifar10"
+    (home / "3.0.2").rename(home / "3.0.0")
+    with pytest.raises(DataError, match=f"{home} holds version 3.0.0 .* version 3.0.2 is needed"):
+        find_prepared(CIFAR10, str(small_cifar10))
+    (home / "3.0.0").rename(home / "3.0.2")
+    info = home / "3.0.2" / "dataset_info.json"
+    info.write_text(info.read_text().replace('"version": "3.0.2"', '"version": "2.0.0"'))
+    with pytest.raises(DataError, match=r"says cifar10/2.0.0, where cifar10/3.0.2 is expected"):
+        find_prepared(CIFAR10, str(small_cifar10))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"name": "cifar10"}'])
+def test_unreadable_info_is_named(small_cifar10: Path, text: str) -> None:
+    path = small_cifar10 / "cifar10" / "3.0.2" / "dataset_info.json"
+    path.write_text(text)
+    with pytest.raises(DataError, match=f"{path} cannot be read"):
+        find_prepared(CIFAR10, str(small_cifar10))
+
+
+def test_missing_info_or_split_is_named(small_cifar10: Path) -> None:
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    path = folder / "dataset_info.json"
+    content = json.loads(path.read_text())
+    content["splits"] = content["splits"][:1]
+    path.write_text(json.dumps(content))
+    with pytest.raises(DataError, match=f"{path} names the splits"):
+        find_prepared(CIFAR10, str(small_cifar10))
+    path.unlink()
+    with pytest.raises(DataError, match=f"{folder} is incomplete: it has no dataset_info.json"):
+        find_prepared(CIFAR10, str(small_cifar10))
+
+
+@pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "remove"])
+@pytest.mark.parametrize("split", ["train", "test"])
+def test_a_damaged_record_file_is_named(small_cifar10: Path, split: str, damage: str) -> None:
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    (path,) = folder.glob(f"cifar10-{split}.array_record-*")
+    data = bytearray(path.read_bytes())
+    if damage == "flip":
+        data[30_000] ^= 0xFF
+    if damage == "remove":
+        path.unlink()
+    else:
+        path.write_bytes(data[: {"empty": 0, "truncate": len(data) // 2}.get(damage)])
+    with pytest.raises(DataError, match=f"the {split} images in {folder} cannot be read"):
+        read_prepared(folder)
+
+
+def test_fewer_records_than_the_info_says(small_cifar10: Path) -> None:
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    (train,), (test,) = (folder.glob(f"cifar10-{split}.array*") for split in ("train", "test"))
+    shutil.copy(test, train)
+    with pytest.raises(DataError, match=f"the train images in {folder} cannot be read"):
+        read_prepared(folder)
+
+
+def test_labels_out_of_range_are_refused(small_cifar10: Path) -> None:
+    source = tfds.data_source("cifar10", split="test", data_dir=small_cifar10, download=False)
+    nine = dataclasses.replace(CIFAR10, class_names=CIFAR10.class_names[:9])
+    with pytest.raises(ValueError, match="labels 0 to 9 of 9 classes"):
+        prepared._decode_chunk(source.data_source.__getitems__(range(20)), nine)
