@@ -7,6 +7,8 @@ both, apply. Everything can be jitted; shapes depend on the configuration alone.
 
 from __future__ import annotations
 
+import math
+
 import jax
 import jax.numpy as jnp
 
@@ -54,19 +56,26 @@ def draw(
       ValueError: padding that a reflection cannot fill, or a negative size.
     """
     _check(config, image_size)
-    crop_key, mirror_key, cutout_key = jax.random.split(key, 3)
+    # One call for all, in a fixed order: each random generator costs compile time, and a batch
+    # keeps its crops when only cutout is switched on.
+    uniform = jax.random.uniform(key, (count, 5 + 2 * ATTEMPTS))
     draws: dict[str, jax.Array] = {}
     if config.crop == "pad":
-        corner = jax.random.randint(crop_key, (count, 2), 0, 2 * config.pad + 1)
-        draws["top"], draws["left"] = corner[:, 0], corner[:, 1]
+        draws["top"] = _integer(uniform[:, 0], 2 * config.pad + 1)
+        draws["left"] = _integer(uniform[:, 1], 2 * config.pad + 1)
     elif config.crop == "resized":
-        draws |= _draw_boxes(crop_key, count, image_size)
+        draws |= _boxes(uniform[:, :2], uniform[:, 5:], image_size)
     if config.mirror and mirror:
-        draws["mirror"] = jax.random.bernoulli(mirror_key, 0.5, (count,))
+        draws["mirror"] = uniform[:, 2] < 0.5
     if config.cutout:
-        centre = jax.random.randint(cutout_key, (count, 2), 0, out_size)
-        draws["cutout_row"], draws["cutout_column"] = centre[:, 0], centre[:, 1]
+        draws["cutout_row"] = _integer(uniform[:, 3], out_size)
+        draws["cutout_column"] = _integer(uniform[:, 4], out_size)
     return draws
+
+
+def _integer(uniform: jax.Array, stop: int | jax.Array) -> jax.Array:
+    """From [0, 1) in steps of 2^-23 to 0 .. stop - 1, whose odds differ by less than stop 2^-23."""
+    return jnp.floor(uniform * stop).astype(jnp.int32)
 
 
 def _check(config: AugmentConfig, image_size: int) -> None:
@@ -81,16 +90,15 @@ def _check(config: AugmentConfig, image_size: int) -> None:
         raise ValueError(f"cutout is {config.cutout}, but a side in pixels cannot be negative")
 
 
-def _draw_boxes(key: jax.Array, count: int, size: int) -> dict[str, jax.Array]:
+def _boxes(corner: jax.Array, attempts: jax.Array, size: int) -> dict[str, jax.Array]:
     """Boxes as torchvision's RandomResizedCrop draws them: the first of 10 that fits the image.
 
     If none fits, the central box whose aspect is closest: in a square image, the whole image.
+    `corner` [N, 2] and `attempts` [N, 20] are uniform in [0, 1).
     """
-    area_key, aspect_key, corner_key = jax.random.split(key, 3)
-    shape = (count, ATTEMPTS)
-    area = size * size * jax.random.uniform(area_key, shape, minval=AREA[0], maxval=AREA[1])
-    low, high = jnp.log(jnp.array(ASPECT))
-    aspect = jnp.exp(jax.random.uniform(aspect_key, shape, minval=low, maxval=high))
+    low, high = math.log(ASPECT[0]), math.log(ASPECT[1])
+    area = size * size * (AREA[0] + (AREA[1] - AREA[0]) * attempts[:, :ATTEMPTS])
+    aspect = jnp.exp(low + (high - low) * attempts[:, ATTEMPTS:])
     width = jnp.round(jnp.sqrt(area * aspect)).astype(jnp.int32)
     height = jnp.round(jnp.sqrt(area / aspect)).astype(jnp.int32)
     fits = (width > 0) & (width <= size) & (height > 0) & (height <= size)
@@ -98,9 +106,9 @@ def _draw_boxes(key: jax.Array, count: int, size: int) -> dict[str, jax.Array]:
     some = fits.any(axis=1)
     width = jnp.where(some, jnp.take_along_axis(width, first, 1)[:, 0], size)
     height = jnp.where(some, jnp.take_along_axis(height, first, 1)[:, 0], size)
-    room = jnp.stack([size - height, size - width], axis=1)
-    corner = jax.random.randint(corner_key, (count, 2), 0, room + 1)
-    return {"top": corner[:, 0], "left": corner[:, 1], "height": height, "width": width}
+    top = _integer(corner[:, 0], size - height + 1)
+    left = _integer(corner[:, 1], size - width + 1)
+    return {"top": top, "left": left, "height": height, "width": width}
 
 
 def apply(

@@ -72,6 +72,12 @@ def test_nothing_is_drawn_that_is_not_wanted() -> None:
     }
 
 
+def test_switching_one_change_on_leaves_the_others_draws_alone() -> None:
+    with_cutout = draw(16, AugmentConfig(cutout=8))
+    for name, values in draw(16, AugmentConfig()).items():
+        np.testing.assert_array_equal(values, with_cutout[name])
+
+
 def test_cutout_centres_are_uniform_over_the_output() -> None:
     drawn = draw(40_000, AugmentConfig(cutout=8), out_size=24)
     assert_uniform(drawn["cutout_row"], 0, 23)
