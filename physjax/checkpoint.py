@@ -57,7 +57,7 @@ class Checkpoints:
         failed in the background.
         """
         self._manager.check_for_errors()
-        if step not in self._manager.all_steps(read=True):
+        if step not in self._manager.all_steps():
             # A host copy: the step is about to be given these very buffers.
             host = jax.tree.map(lambda x: np.array(x), state)
             self._manager.save(step, args=ocp.args.StandardSave(host))
@@ -70,7 +70,7 @@ class Checkpoints:
         CheckpointError where there are checkpoints, but none that can be read.
         """
         self._manager.reload()
-        steps = sorted(self._manager.all_steps(read=True), reverse=True)
+        steps = sorted(self._manager.all_steps(), reverse=True)
         if step is not None:
             steps = [s for s in steps if s == step]
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)

@@ -176,7 +176,7 @@ RECIPES: dict[str, Config] = {
         "smoke",
         data={"dataset": "digits", "train_examples": 200},
         augment={"pad": 2},
-        model={"width": 0.125},
+        model={"width": 0.125, "conv": "direct"},
         optim={"epochs": 2, "batch_size": 40, "learning_rate": 0.05},
     ),
 }

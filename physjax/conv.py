@@ -11,9 +11,10 @@ The output, the gradient by the input and the gradient by the kernel are chosen 
 a `Plan`. What was lowered for another platform than the CPU has nothing but direct convolutions,
 whatever the method, also when a process without such a device lowered it.
 
-A convolution is bilinear, and so are its gradients, each of which is the other's: that gives
-reverse-mode derivatives of any order. Forward mode (`jax.jvp`, `jax.hessian`) works where all of a
-plan is direct, and raises JAX's TypeError on custom_vjp functions otherwise.
+Gradients can be differentiated again, in reverse mode (grad of grad) and in forward mode
+(Hessian-vector products, `jax.hessian`). Forward mode on the convolution itself (`jax.jvp`,
+`jax.linearize`) works where all of a plan is direct; otherwise it raises JAX's TypeError about
+custom_vjp functions, and method="direct" is the way out.
 
 An XLA:CPU direct convolution inside a loop body (`lax.scan`) is hundreds of times slower than
 outside one; the other ways, being matrix products, scan at full speed.
@@ -146,7 +147,7 @@ def conv(
     layer = _Layer(plan, images_NHWC.shape, kernel_HWIO.shape, strides, pads)
     if plan == Plan():
         return _direct_forward(layer, images_NHWC, kernel_HWIO)
-    return _forward(layer, images_NHWC, kernel_HWIO)
+    return _chosen(layer, images_NHWC, kernel_HWIO)
 
 
 def _checked(
@@ -286,47 +287,30 @@ def _by_platform(
     return lax.platform_dependent(*operands, cpu=on_cpu, default=direct)
 
 
+# A derivative rule for the whole, in place of autodiff through Winograd's sums. Both of its halves
+# are ordinary functions, which JAX can differentiate once more, in either mode.
+
+
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _forward(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:
+def _chosen(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:
     maps = (_direct_forward, _patch_forward, winograd.convolve)
     return _by_platform(layer.plan.forward, layer, *maps, x_NHWC, kernel_HWIO)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _input_gradient(layer: _Layer, dy_NHWC: Array, kernel_HWIO: Array) -> Array:
-    maps = (_direct_input_gradient, _patch_input_gradient, winograd.input_gradient)
-    return _by_platform(layer.plan.input_gradient, layer, *maps, dy_NHWC, kernel_HWIO)
+def _chosen_fwd(layer: _Layer, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
+    # The residuals are the operands: to transform the input again is cheaper than the memory that
+    # the transformed one takes (2.25 times the input for F(4x4, 3x3), 4 times for F(2x2, 3x3)).
+    return _chosen.fun(layer, x, kernel), (x, kernel)
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _kernel_gradient(layer: _Layer, x_NHWC: Array, dy_NHWC: Array) -> Array:
-    maps = (_direct_kernel_gradient, _patch_kernel_gradient, winograd.kernel_gradient)
-    return _by_platform(layer.plan.kernel_gradient, layer, *maps, x_NHWC, dy_NHWC)
+def _chosen_bwd(layer: _Layer, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
+    x, kernel = saved
+    by_input = (_direct_input_gradient, _patch_input_gradient, winograd.input_gradient)
+    by_kernel = (_direct_kernel_gradient, _patch_kernel_gradient, winograd.kernel_gradient)
+    return (
+        _by_platform(layer.plan.input_gradient, layer, *by_input, dy, kernel),
+        _by_platform(layer.plan.kernel_gradient, layer, *by_kernel, x, dy),
+    )
 
 
-# The residuals are the operands: to transform the input again is cheaper than the memory that the
-# transformed one takes (2.25 times the input for F(4x4, 3x3), 4 times for F(2x2, 3x3)).
-
-
-def _forward_bwd(layer: _Layer, operands: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:
-    x, kernel = operands
-    return _input_gradient(layer, dy, kernel), _kernel_gradient(layer, x, dy)
-
-
-def _input_bwd(layer: _Layer, operands: tuple[Array, Array], x_bar: Array) -> tuple[Array, Array]:
-    dy, kernel = operands
-    return _forward(layer, x_bar, kernel), _kernel_gradient(layer, x_bar, dy)
-
-
-def _kernel_bwd(layer: _Layer, operands: tuple[Array, Array], k_bar: Array) -> tuple[Array, Array]:
-    x, dy = operands
-    return _input_gradient(layer, dy, k_bar), _forward(layer, x, k_bar)
-
-
-def _keep_operands(function: Callable, layer: _Layer, a: Array, b: Array) -> tuple[Array, Any]:
-    return function(layer, a, b), (a, b)
-
-
-_forward.defvjp(partial(_keep_operands, _forward), _forward_bwd)
-_input_gradient.defvjp(partial(_keep_operands, _input_gradient), _input_bwd)
-_kernel_gradient.defvjp(partial(_keep_operands, _kernel_gradient), _kernel_bwd)
+_chosen.defvjp(_chosen_fwd, _chosen_bwd)

@@ -72,4 +72,4 @@ def _fold_layer(layer: Mapping[str, Any], stats: Mapping[str, Any], law: ForceLa
     # The plain model has a norm too: one that changes nothing but for the bias.
     norm = {"scale": jnp.ones_like(gain), "bias": bias}
     still = {"mean": jnp.zeros_like(mean), "var": jnp.full_like(variance, 1 - _EPSILON)}
-    return {"kernel": kernel * gain @ mix, "norm": norm}, {"norm": still}
+    return {"kernel": kernel @ (gain[:, None] * mix), "norm": norm}, {"norm": still}

@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from physjax.conv import conv
 
+from physjax.conv import conv
 from physjax.forces import ForceLaw, get_law
 
 Initializer = Callable[..., jax.Array]
@@ -31,9 +31,21 @@ class LayerFactory(Protocol):
     def __call__(self, features: int, **arguments: Any) -> nn.Module: ...
 
 
-def torch_kernel_init() -> Initializer:
+# Random numbers are drawn flat and reshaped: XLA:CPU takes ten times longer to compile a draw of
+# shape [3, 3, in, out].
+
+
+def he_kernel_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """Normal, truncated at two deviations, of variance 2 / fan_in (He et al., arXiv:1502.01852)."""
+    # 0.8796 is the standard deviation of a standard normal cut at +-2.
+    scale = math.sqrt(2 / math.prod(shape[:-1])) / 0.87962566103423978
+    flat = jax.random.truncated_normal(key, -2, 2, (math.prod(shape),), dtype)
+    return (scale * flat).reshape(shape)
+
+
+def torch_kernel_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the start of PyTorch's Conv2d and Linear weights."""
-    return nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
+    return torch_bias_init(math.prod(shape[:-1]))(key, shape, dtype)
 
 
 def torch_bias_init(fan_in: int) -> Initializer:
@@ -41,7 +53,8 @@ def torch_bias_init(fan_in: int) -> Initializer:
     bound = 1 / math.sqrt(fan_in)
 
     def init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
-        return jax.random.uniform(key, shape, dtype, -bound, bound)
+        flat = jax.random.uniform(key, (math.prod(shape),), dtype, -bound, bound)
+        return flat.reshape(shape)
 
     return init
 
@@ -98,7 +111,7 @@ class PhysicsLayer(nn.Module):
     activation: Callable[[jax.Array], jax.Array] | None = None
     method: str = "auto"
     dtype: Any = jnp.float32
-    kernel_init: Initializer = nn.initializers.he_normal()
+    kernel_init: Initializer = he_kernel_init
     bias_init: BiasInitializer = zero_bias_init
 
     @nn.compact
@@ -129,13 +142,13 @@ class PhysicsLayer(nn.Module):
         if self.norm is None:
             init = self.bias_init(math.prod(shape[:-1]))
             bias = self.param("bias", init, (self.features,), jnp.float32)
-            y = y + bias.astype(y.dtype)
+            y = y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
         else:
             y = self.norm(name="norm")(y, use_running_average=not train)
 
         if self.activation is not None and law.after_activation:
             y = self.activation(y)
-        y = y + self._force(law, y)
+        y = y + jnp.broadcast_to(self._force(law, y), y.shape)
         if self.activation is not None and not law.after_activation:
             y = self.activation(y)
         return y
@@ -169,7 +182,7 @@ class Dense(nn.Module):
 
     features: int
     dtype: Any = jnp.float32
-    kernel_init: Initializer = nn.initializers.he_normal()
+    kernel_init: Initializer = he_kernel_init
     bias_init: BiasInitializer = zero_bias_init
 
     @nn.compact
@@ -177,4 +190,5 @@ class Dense(nn.Module):
         fan_in = x.shape[-1]
         kernel = self.param("kernel", self.kernel_init, (fan_in, self.features), jnp.float32)
         bias = self.param("bias", self.bias_init(fan_in), (self.features,), jnp.float32)
-        return x.astype(self.dtype) @ kernel.astype(self.dtype) + bias.astype(self.dtype)
+        y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        return y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)

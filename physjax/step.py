@@ -290,9 +290,8 @@ def eval_step(
     logits, sown = task.model().apply(variables, inputs, train=False, mutable=["diagnostics"])
     targets, guesses = labels[chosen], jnp.argmax(logits, -1)
     losses = jnp.where(mask, _cross_entropy(logits, targets), 0.0)
-    classes = jnp.arange(info.num_classes)
-    truth = ((targets[:, None] == classes) & mask[:, None]).astype(jnp.float32)
-    guess = (guesses[:, None] == classes).astype(jnp.float32)
+    truth = jax.nn.one_hot(targets, info.num_classes) * mask[:, None]
+    guess = jax.nn.one_hot(guesses, info.num_classes)
     sums = _sum_over_shards(
         task,
         (

@@ -77,7 +77,7 @@ def build(
     """
     spec = get_spec(config)
     torch_init = spec.torch_init and config.size == "paper"
-    init = {"kernel_init": torch_kernel_init(), "bias_init": torch_bias_init} if torch_init else {}
+    init = {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
     norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
     layer = partial(
         PhysicsLayer,
@@ -101,4 +101,6 @@ def build(
 
 def init_variables(model: Classifier, key: jax.Array, size: int) -> dict:
     """Fresh variables (params and, with a norm, batch_stats) for images of size x size x 3."""
-    return dict(jax.jit(partial(model.init, train=False))(key, jnp.zeros((1, size, size, 3))))
+    images = jnp.zeros((1, size, size, 3))
+    variables = jax.jit(partial(model.init, train=False, mutable=["params", "batch_stats"]))
+    return dict(variables(key, images))

@@ -1,0 +1,36 @@
+"""What every test stands on: eight fake devices, no silent broadcasting, a cache of its own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+# Before JAX is first used: pmap needs several devices, and a CPU shows one.
+os.environ["XLA_FLAGS"] = (
+    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+).strip()
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+os.environ.setdefault("MPLBACKEND", "Agg")
+
+import jax
+import pytest
+
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture(autouse=True)
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user's own data, caches and settings neither help nor hurt a test."""
+    base = tmp_path_factory.getbasetemp()
+    monkeypatch.setenv("PHYSJAX_CACHE", str(base / "physjax-cache"))
+    monkeypatch.setenv("TFDS_DATA_DIR", str(base / "no-tfds"))
+
+
+@pytest.fixture(scope="session")
+def shared_cifar10() -> Path:
+    """A TFDS folder that holds CIFAR-10, or a skip with the reason."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "tensorflow_datasets"
+    folder = Path(os.environ.get("PHYSJAX_TEST_DATA", beside))
+    if not (folder / "cifar10").is_dir():
+        pytest.skip(f"no CIFAR-10 in {folder}; set PHYSJAX_TEST_DATA to a TFDS folder with it")
+    return folder

@@ -1,0 +1,78 @@
+"""Folding: the plain model with folded parameters gives the logits of the physics model."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from physjax.config import ModelConfig
+from physjax.fold import fold, foldable
+from physjax.forces import LAWS, ForceLaw
+from physjax.models import build, init_variables
+
+
+def random_variables(config: ModelConfig) -> dict:
+    variables = init_variables(build(config, 10), jax.random.key(0), 32)
+    rng = np.random.default_rng(0)
+
+    def perturb(x: jax.Array) -> jax.Array:
+        return x + jnp.asarray(rng.uniform(0.05, 0.2, x.shape), jnp.float32)
+
+    return jax.tree.map(perturb, variables)
+
+
+FOLDING = [name for name in LAWS if foldable(name)]
+
+
+@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize("law", FOLDING)
+def test_folded_model_gives_the_same_logits(law: str, norm: str) -> None:
+    config = ModelConfig("cnn", law=law, norm=norm, width=0.2, conv="direct")  # type: ignore[arg-type]
+    variables = random_variables(config)
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 32, 32, 3)), jnp.float32)
+    plain = build(config, 10, law="none")
+    folded = fold(variables, law)
+    fresh = init_variables(plain, jax.random.key(0), 32)
+    assert jax.tree.map(jnp.shape, folded) == jax.tree.map(jnp.shape, fresh)
+    expected = jax.jit(build(config, 10).apply)(variables, images)
+    plain_apply = jax.jit(plain.apply)
+    np.testing.assert_allclose(plain_apply(folded, images), expected, rtol=2e-4, atol=2e-4)
+    if law != "none":
+        # The force is large enough for this test to notice if it went missing.
+        bare = plain_apply(_without_force(variables), images)
+        assert np.abs(bare - expected).max() > 1e-2
+
+
+def _without_force(variables: dict) -> dict:
+    def strip(node: dict) -> dict:
+        keep = {"kernel", "bias", "norm"}
+        if getattr(node.get("kernel"), "ndim", 0) == 4:
+            return {k: v for k, v in node.items() if k in keep}
+        return {k: strip(v) if isinstance(v, dict) else v for k, v in node.items()}
+
+    return {**variables, "params": strip(variables["params"])}
+
+
+def test_a_matrix_law_folds_through_the_batch_norm(monkeypatch: pytest.MonkeyPatch) -> None:
+    def matrix(channels: int) -> jax.Array:
+        return 0.1 * jnp.roll(jnp.eye(channels), 1, axis=0)
+
+    pull = ForceLaw(
+        name="pull",
+        equation="0.1 y[c+1] + 0.5",
+        source="this test",
+        force=lambda params, y: y @ matrix(y.shape[-1]) + jnp.full((1,) * y.ndim, 0.5),
+        affine=lambda params, channels: (matrix(channels), jnp.full((channels,), 0.5)),
+    )
+    monkeypatch.setitem(LAWS, "pull", pull)
+    for norm in ("batch", "none"):
+        test_folded_model_gives_the_same_logits("pull", norm)
+
+
+def test_a_law_that_is_not_affine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    square = ForceLaw("square", "y[c]^2", "this test", force=lambda params, y: y * y)
+    monkeypatch.setitem(LAWS, "square", square)
+    with pytest.raises(ValueError, match=r"'square' is not affine"):
+        fold({"params": {}}, "square")

@@ -1,0 +1,238 @@
+"""The train and eval steps: what they compute, on one device and on several."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from physjax import data
+from physjax.config import RECIPES, Config, ConfigError
+from physjax.step import (
+    Metrics,
+    Task,
+    TrainState,
+    compile_step,
+    epoch_order,
+    eval_step,
+    evaluation_starts,
+    init_state,
+    place,
+    stream_key,
+    train_step,
+)
+
+SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "conv": "direct"}
+
+
+def configure(**parts: dict[str, Any]) -> Config:
+    base = RECIPES["smoke"]
+    parts["model"] = {**SMALL, **parts.get("model", {})}
+    return dataclasses.replace(
+        base, **{k: dataclasses.replace(getattr(base, k), **v) for k, v in parts.items()}
+    )
+
+
+@pytest.fixture(scope="module")
+def digits() -> data.Dataset:
+    return data.load(RECIPES["smoke"].data)
+
+
+def run_steps(
+    config: Config, digits: data.Dataset, shards: int, steps: int, repeat: int = 1
+) -> TrainState:
+    task = Task(config, digits.info, len(digits.train.labels), shards)
+    state = place(task, init_state(task))
+    train = place(task, (digits.train.images, digits.train.labels))
+    order = place(task, epoch_order(state.seed, 0, task.train_size))
+    call = compile_step(task, train_step, state, *train, order, repeat=repeat, donate=True)
+    for _ in range(steps // repeat):
+        state = call(state, *train, order)
+    return jax.tree.map(np.asarray, state)
+
+
+def assert_close(one: Any, two: Any, **tolerance: float) -> None:
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, two)
+
+
+@pytest.mark.parametrize("shards", [4, 8])
+@pytest.mark.parametrize("norm", ["batch", "none"])
+def test_pmap_equals_jit(digits: data.Dataset, norm: str, shards: int) -> None:
+    config = configure(
+        model={"norm": norm, "dropout": 0.0},
+        optim={"learning_rate": 0.02, "schedule": "constant", "warmup": 0.0},
+    )
+    one = run_steps(config, digits, 1, 2)
+    many = run_steps(config, digits, shards, 2)
+    # Rounding alone differs: sums are taken in another order.
+    assert_close(one.params, many.params, rtol=1e-4, atol=1e-5)
+    assert_close(one.batch_stats, many.batch_stats, rtol=1e-4, atol=1e-5)
+    assert one.metrics.count == many.metrics.count == 80
+    np.testing.assert_allclose(one.metrics.loss_sum, many.metrics.loss_sum, rtol=1e-4)
+
+
+def test_scanned_steps_equal_single_steps(digits: data.Dataset) -> None:
+    config = configure(optim={"ema": 0.9})
+    one, four = (run_steps(config, digits, 1, 4, repeat=r) for r in (1, 4))
+    assert one.step == four.step == 4
+    assert_close(one.params, four.params, rtol=1e-3, atol=1e-5)
+    assert_close(one.ema, four.ema, rtol=1e-3, atol=1e-5)
+
+
+def test_moving_average_follows_the_parameters(digits: data.Dataset) -> None:
+    config = configure(optim={"ema": 0.75})
+    task = Task(config, digits.info, len(digits.train.labels))
+    start = jax.tree.map(np.asarray, init_state(task).params)
+    end = run_steps(config, digits, 1, 1)
+    assert_close(
+        end.ema,
+        jax.tree.map(lambda a, b: 0.75 * a + 0.25 * b, start, end.params),
+        rtol=1e-5,
+        atol=1e-6,
+    )
+    assert end.variables["params"] is end.ema
+
+
+def test_one_step_of_the_whole_is_gradient_descent_by_hand(digits: data.Dataset) -> None:
+    """Against a loss written out here: normalised images, cross-entropy, plain gradient."""
+    config = configure(
+        augment={"crop": "none", "mirror": False},
+        model={"norm": "none", "dropout": 0.0},
+        optim={
+            "batch_size": 200,
+            "learning_rate": 0.1,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "momentum": 0.0,
+            "weight_decay": 0.0,
+        },
+    )
+    task = Task(config, digits.info, 200)
+    params = init_state(task).params
+    mean, std = np.array(digits.info.mean), np.array(digits.info.std)
+    images = jnp.asarray((digits.train.images / 255 - mean) / std, jnp.float32)
+
+    @jax.jit
+    def loss(params: Any) -> jax.Array:
+        scores = jax.nn.log_softmax(task.model().apply({"params": params}, images))
+        return -jnp.mean(scores[jnp.arange(200), digits.train.labels])
+
+    expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(loss))(params))
+    state = run_steps(config, digits, 1, 1)
+    assert_close(state.params, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(state.metrics.loss, loss(params), rtol=1e-5)
+
+
+def test_short_last_batch_counts_only_its_examples(digits: data.Dataset) -> None:
+    config = configure(
+        model={"norm": "none"}, optim={"batch_size": 64, "drop_remainder": False, "ema": 0.0}
+    )
+    task = Task(config, digits.info, 200)
+    assert task.steps_per_epoch == 4
+    assert run_steps(config, digits, 1, 4).metrics.count == 200
+    dropped = Task(configure(optim={"batch_size": 64}), digits.info, 200)
+    assert dropped.steps_per_epoch == 3
+
+
+def test_order_is_a_permutation_that_depends_on_seed_and_epoch() -> None:
+    orders = [np.asarray(epoch_order(seed, epoch, 50)) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    for order in orders:
+        np.testing.assert_array_equal(np.sort(order), np.arange(50))
+    assert not np.array_equal(orders[0], orders[1])
+    assert not np.array_equal(orders[0], orders[2])
+
+
+def test_streams_do_not_share_keys() -> None:
+    keys = [
+        tuple(jax.random.key_data(stream_key(seed, stream, count)).tolist())
+        for seed in (0, 1)
+        for stream in ("init", "shuffle", "augment", "dropout")
+        for count in (0, 1, 2)
+    ]
+    assert len(set(keys)) == len(keys)
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+@pytest.mark.parametrize("batch", [360, 77])
+def test_evaluation_counts_every_example_once(
+    digits: data.Dataset, batch: int, shards: int
+) -> None:
+    config = configure(run={"eval_batch_size": batch})
+    task = Task(config, digits.info, 200, shards)
+    state = init_state(task)
+    test = (digits.test.images, digits.test.labels)
+    total = None
+    placed = place(task, (state.variables, *test))
+    call = compile_step(task, eval_step, *placed, np.int32(0))
+    for start in evaluation_starts(task, len(digits.test.labels)):
+        part = call(*placed, np.int32(start))
+        total = part if total is None else total.merge(part)
+    assert total is not None
+    info = digits.info
+    images = (digits.test.images / 255 - np.array(info.mean)) / np.array(info.std)
+    model = Task(config, info, 200).model()
+    logits = np.asarray(jax.jit(model.apply)(state.variables, jnp.asarray(images, jnp.float32)))
+    guesses = logits.argmax(-1)
+    scores = np.asarray(jax.nn.log_softmax(logits))
+    assert total.metrics.count == len(digits.test.labels) == 360
+    assert total.metrics.accuracy == np.mean(guesses == digits.test.labels)
+    picked = scores[np.arange(360), digits.test.labels]
+    np.testing.assert_allclose(total.metrics.loss, -np.mean(picked), rtol=1e-4)
+    expected = np.zeros((10, 10), int)
+    np.add.at(expected, (digits.test.labels, guesses), 1)
+    np.testing.assert_array_equal(total.confusion, expected)
+
+
+def test_a_loss_that_is_not_finite_is_remembered_by_its_step(digits: data.Dataset) -> None:
+    config = configure(optim={"learning_rate": 1e25, "schedule": "constant", "warmup": 0.0})
+    state = run_steps(config, digits, 1, 4)
+    assert state.metrics.bad_step in (1, 2)
+    merged = Metrics.zero().merge(state.metrics)
+    assert merged.bad_step == state.metrics.bad_step
+
+
+def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(digits: data.Dataset) -> None:
+    with pytest.raises(ConfigError, match=r"batch of 42 does not divide over 4.*--batch-size 40"):
+        Task(configure(optim={"batch_size": 42}), digits.info, 200, 4)
+    with pytest.raises(ConfigError, match=r"batch_size is 400.*200 training"):
+        Task(configure(optim={"batch_size": 400}), digits.info, 200)
+
+
+def test_bf16_trains_with_float32_parameters(digits: data.Dataset) -> None:
+    state = run_steps(configure(run={"precision": "bf16"}), digits, 1, 2)
+    assert {x.dtype for x in jax.tree.leaves(state.params)} == {np.dtype("float32")}
+    assert np.isfinite(state.metrics.loss)
+
+
+@pytest.mark.parametrize("platform", ["cuda", "tpu"])
+def test_the_step_lowers_for_accelerators(digits: data.Dataset, platform: str) -> None:
+    config = configure(model={"conv": "auto", "width": 1.0}, run={"precision": "bf16"})
+    task = Task(config, digits.info, 200)
+    state = jax.eval_shape(lambda: init_state(task))
+    shapes = [
+        jax.ShapeDtypeStruct(x.shape, x.dtype)
+        for x in (digits.train.images, digits.train.labels, np.zeros(200, np.int32))
+    ]
+    step = jax.jit(lambda state, *rest: train_step(task, state, *rest))
+    exported = jax.export.export(step, platforms=[platform])(state, *shapes)
+    text = exported.mlir_module()
+    # Three layers, each with one convolution forward and two backward, bar the images' gradient.
+    assert text.count("stablehlo.convolution") == 8
+
+
+def test_the_step_is_traced_once(digits: data.Dataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    traces = 0
+    original = Task.model
+
+    def counted(self: Task) -> Any:
+        nonlocal traces
+        traces += 1
+        return original(self)
+
+    monkeypatch.setattr(Task, "model", counted)
+    run_steps(configure(), digits, 1, 3)
+    assert traces == 1
