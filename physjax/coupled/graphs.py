@@ -91,7 +91,7 @@ def disordered(num_nodes: int, num_edges: int, seed: int) -> Graph:
     points = _spread_points(num_nodes, rng)
     triangles = Delaunay(points).simplices
     pairs = np.sort(triangles[:, [[0, 1], [1, 2], [2, 0]]].reshape(-1, 2), axis=1)
-    edges = np.unique(pairs, axis=0)
+    edges = np.unique(pairs, axis=0).astype(np.int64)
     if not num_nodes - 1 <= num_edges <= len(edges):
         raise NetworkError(
             f"{num_nodes} scattered nodes can have {num_nodes - 1} to {len(edges)} edges here, "

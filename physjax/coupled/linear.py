@@ -159,7 +159,8 @@ def _narrow_order(graph: Graph, free: NDArray[np.int64]) -> NDArray[np.int64]:
     tail, head = np.searchsorted(free, graph.edges[keep]).T
     ones = np.ones(len(tail))
     matrix = csr_array((ones, (tail, head)), shape=(len(free),) * 2)
-    return reverse_cuthill_mckee((matrix + matrix.T).tocsr(), symmetric_mode=True)
+    order = reverse_cuthill_mckee((matrix + matrix.T).tocsr(), symmetric_mode=True)
+    return order.astype(np.int64)
 
 
 def _choose(num_free: int, bandwidth: int) -> Method:
@@ -268,8 +269,8 @@ def _banded(rows: Array, rhs: Array) -> Array:
     def eliminate(carry: tuple[Array, Array], new: tuple[Array, Array]) -> tuple:
         window, flow = carry
         row, current = new
-        pivot, y = window[0], flow[0] / window[0, 0]
-        factor = pivot[1:] / pivot[0]
+        pivot, y = window[0], flow[0] / window[0, :1]
+        factor = pivot[1:] / pivot[:1]
         inner = window[1:, 1:] - factor[:, None] * pivot[None, 1:]
         inner = jnp.concatenate([inner, row[:-1, None]], axis=1)
         window = jnp.concatenate([inner, row[None]], axis=0)
@@ -282,9 +283,11 @@ def _banded(rows: Array, rhs: Array) -> Array:
         return jnp.concatenate([x[None], later[:-1]]), x
 
     start = (window, jnp.zeros((width, *rhs.shape[1:]), rhs.dtype))
-    _, (factors, ys) = lax.scan(eliminate, start, (rows, rhs))
+    steps: tuple[Array, Array]
+    _, steps = lax.scan(eliminate, start, (rows, rhs))
     later = jnp.zeros((width - 1, *rhs.shape[1:]), rhs.dtype)
-    _, xs = lax.scan(substitute, later, (factors[width:], ys[width:]), reverse=True)
+    solved = jax.tree.map(lambda step: step[width:], steps)
+    _, xs = lax.scan(substitute, later, solved, reverse=True)
     return xs[:n]
 
 
@@ -301,11 +304,11 @@ def _conjugate_gradient(
     def advance(carry: tuple) -> tuple:
         x, r, p, rz, step = carry
         ap = multiply(plan, effective, p)
-        size = _safe(rz, (p * ap).sum(axis=0))
+        size = _safe(rz, (p * ap).sum(axis=0))[None]
         x, r = x + size * p, r - size * ap
         z = r / diagonal
         rz_next = (r * z).sum(axis=0)
-        return x, r, z + _safe(rz_next, rz) * p, rz_next, step + 1
+        return x, r, z + _safe(rz_next, rz)[None] * p, rz_next, step + 1
 
     r = rhs - multiply(plan, effective, guess)
     z = r / diagonal

@@ -49,7 +49,8 @@ def draw_network(
     size = float(np.clip(4000 / net.graph.num_nodes, 8, 160))
     for nodes, marker in ((inner, "o"), (list(sources), "s"), (list(outputs), "D")):
         points = axes.scatter(
-            *place[nodes].T,
+            place[nodes, 0],
+            place[nodes, 1],
             c=voltages[nodes],
             marker=marker,
             s=size if marker == "o" else 1.4 * size,

@@ -13,6 +13,7 @@ is computed as such, so a nudge of 1e-3 loses no digits to subtraction.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Literal, NamedTuple
 
 import jax
@@ -104,7 +105,7 @@ def drops(plan: Plan, voltages: Array) -> Array:
 
 
 def free_state(
-    net: Network, sources: dict[int, ArrayLike], method: Method = "auto"
+    net: Network, sources: Mapping[int, ArrayLike], method: Method = "auto"
 ) -> NDArray[np.float64]:
     """Node voltages with the sources held, solved in float64 and checked.
 
@@ -123,8 +124,8 @@ def free_state(
 
 def clamped_state(
     net: Network,
-    sources: dict[int, ArrayLike],
-    targets: dict[int, ArrayLike],
+    sources: Mapping[int, ArrayLike],
+    targets: Mapping[int, ArrayLike],
     eta: float = 1.0,
     method: Method = "auto",
 ) -> NDArray[np.float64]:
@@ -141,7 +142,7 @@ def clamped_state(
     return _solve_held(net, {**sources, **wanted}, method)
 
 
-def _solve_held(net: Network, held: dict[int, ArrayLike], method: Method) -> NDArray[np.float64]:
+def _solve_held(net: Network, held: Mapping[int, ArrayLike], method: Method) -> NDArray[np.float64]:
     if np.ndim(net.conductances) != 1:
         raise NetworkError("one network at a time; a stack of networks is trained, not drawn")
     nodes = tuple(int(node) for node in held)

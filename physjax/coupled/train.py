@@ -307,8 +307,9 @@ def _run(
     numbers = first_step + jnp.arange(order.shape[0] * order.shape[1]).reshape(order.shape[:2])
     columns = len(plan.sources) + len(plan.outputs) if needs_guess(plan) else 0
     start = jnp.zeros((len(plan.free) if columns else 0, columns), k.dtype)
-    (k, _), (errors, course, residuals) = lax.scan(chunk, (k, start), (order, numbers))
-    return k, errors, course, residuals
+    marks: tuple[Array, Array, Array]
+    (k, _), marks = lax.scan(chunk, (k, start), (order, numbers))
+    return k, *marks
 
 
 _run_stack = jax.jit(

@@ -1,0 +1,137 @@
+"""Every way of solving Kirchhoff's law gives NumPy's answer, alone, stacked and under vmap."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from physjax import coupled
+from physjax.coupled.factored import FactorCache
+from physjax.coupled.linear import make_plan, multiply, solve
+from physjax.coupled.solve import drops, solve_states
+
+METHODS = ("dense", "banded", "cg", "factored")
+GRAPHS = {
+    "wheel": coupled.wheel(9),
+    "ring": coupled.ring(7),
+    "torus": coupled.square_lattice(5, 6, periodic=True),
+    "random": coupled.random_graph(30, 60, 0),
+    "disordered": coupled.disordered(60, 120, 1),
+}
+
+
+def laplacian(graph, k):
+    matrix = np.zeros((graph.num_nodes, graph.num_nodes))
+    for (a, b), value in zip(graph.edges, k, strict=True):
+        matrix[[a, b], [a, b]] += value
+        matrix[[a, b], [b, a]] -= value
+    return matrix
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("name", GRAPHS)
+def test_solves_kirchhoffs_law(name, method):
+    graph = GRAPHS[name]
+    rng = np.random.default_rng(0)
+    stack = rng.uniform(0.1, 3.0, (3, graph.num_edges))
+    with jax.enable_x64(True):
+        plan = make_plan(graph, (0, 3), (5,), method)
+        b = rng.normal(size=(3, len(plan.free), 2))
+        found = jax.jit(jax.vmap(lambda k, b: solve(plan, k, b)))(stack, b)
+        alone = jax.jit(lambda k, b: solve(plan, k, b))(stack[1], b[1])
+        product = multiply(plan, jnp.asarray(stack[1]), alone)
+    for k, rhs, x in zip(stack, b, np.asarray(found), strict=True):
+        matrix = laplacian(graph, k)[np.ix_(plan.free, plan.free)]
+        np.testing.assert_allclose(x, np.linalg.solve(matrix, rhs), rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(alone, found[1], rtol=1e-8, atol=1e-9)
+    np.testing.assert_allclose(product, b[1], atol=1e-9)
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("samples", [1, 7])
+def test_both_states_equal_two_independent_solves(method, samples):
+    # The clamped state by one factorisation, against a solve with the outputs among the held nodes.
+    graph = GRAPHS["disordered"]
+    rng = np.random.default_rng(1)
+    net = coupled.network(graph, rng.uniform(0.2, 2.0, graph.num_edges))
+    sources, outputs, eta = (3, 10, 40), (20, 55), 0.3
+    x, y = rng.uniform(size=(samples, 3)), rng.uniform(size=(samples, 2))
+    held, wanted = dict(zip(sources, x.T, strict=True)), dict(zip(outputs, y.T, strict=True))
+    with jax.enable_x64(True):
+        plan = make_plan(graph, sources, outputs, method)
+        states = jax.jit(lambda k: solve_states(plan, k, jnp.asarray(x), jnp.asarray(y), eta))(
+            net.effective
+        )
+        free_drops = drops(plan, states.free)
+    free = coupled.free_state(net, held, "dense")
+    clamped = coupled.clamped_state(net, held, wanted, eta, "dense")
+    np.testing.assert_allclose(np.asarray(states.free).T, free, atol=1e-9)
+    np.testing.assert_allclose(np.asarray(states.clamped).T, clamped, atol=1e-9)
+    tail, head = graph.edges[7]
+    np.testing.assert_allclose(free_drops[7], free[:, tail] - free[:, head], atol=1e-9)
+
+
+def test_current_nudge_feeds_its_current_into_the_outputs():
+    graph, beta = GRAPHS["wheel"], 0.2
+    k = np.random.default_rng(2).uniform(0.5, 2.0, 16)
+    with jax.enable_x64(True):
+        plan = make_plan(graph, (0, 4), (2, 6))
+        x, y = jnp.array([[0.0, 1.0]]), jnp.array([[0.3, 0.7]])
+        states = solve_states(plan, jnp.asarray(k), x, y, beta, "current")
+    injected = laplacian(graph, k) @ np.asarray(states.clamped)[:, 0]
+    expected = beta * (np.array([0.3, 0.7]) - np.asarray(states.free)[[2, 6], 0])
+    np.testing.assert_allclose(injected[[2, 6]], expected, atol=1e-12)
+    np.testing.assert_allclose(injected[[1, 3, 5, 7, 8]], 0, atol=1e-12)
+
+
+def test_old_factors_still_solve_the_changed_network():
+    graph = coupled.square_lattice(12, 12)
+    rng = np.random.default_rng(3)
+    plan = make_plan(graph, (0,), (100,), "factored")
+    cache = FactorCache(plan.edges, len(plan.free))
+    k = rng.uniform(0.5, 2.0, graph.num_edges)
+    x = np.zeros((len(plan.free), 1))
+    for _ in range(30):
+        b = rng.normal(size=x.shape)
+        x = cache.solve(k, b, x, 1e-11)
+        matrix = laplacian(graph, k)[np.ix_(plan.free, plan.free)]
+        assert np.linalg.norm(matrix @ x - b) <= 2e-11 * np.linalg.norm(b)
+        k = k * rng.uniform(0.7, 1.4, k.shape)
+
+
+@pytest.mark.parametrize("method", ["dense", "cg"])
+def test_solves_in_single_precision_too(method):
+    graph = GRAPHS["torus"]
+    plan = make_plan(graph, (0,), (5,), method)
+    k = jnp.asarray(np.random.default_rng(4).uniform(0.5, 2.0, graph.num_edges), jnp.float32)
+    b = jnp.ones((len(plan.free), 1), jnp.float32)
+    x = solve(plan, k, b)
+    assert x.dtype == jnp.float32
+    matrix = laplacian(graph, np.asarray(k))[np.ix_(plan.free, plan.free)]
+    np.testing.assert_allclose(x, np.linalg.solve(matrix, b), rtol=1e-3)
+
+
+def test_auto_chooses_by_size():
+    def method(graph):
+        return make_plan(graph, (0, graph.num_nodes - 1), (5,)).method
+
+    assert method(coupled.wheel(9)) == "dense"
+    assert method(coupled.square_lattice(6, 21)) == "banded"
+    assert method(coupled.random_graph(200, 600, 0)) == "dense"
+    assert method(coupled.square_lattice(60, 60)) == "factored"
+
+
+@settings(derandomize=True, deadline=None, max_examples=25)
+@given(st.integers(0, 10**6), st.sampled_from([3, 6]), st.sampled_from([2, 5]), st.floats(-3, 3))
+def test_current_is_conserved_on_any_lattice(seed, rows, columns, spread):
+    rng = np.random.default_rng(seed)
+    graph = coupled.square_lattice(rows, columns)
+    net = coupled.network(graph, np.exp(spread * rng.uniform(-1, 1, graph.num_edges)))
+    a, b = rng.choice(graph.num_nodes, 2, replace=False).tolist()
+    voltages = coupled.free_state(net, {a: 0.0, b: 1.0}, "factored")
+    current = laplacian(graph, net.conductances) @ voltages
+    assert current[a] == pytest.approx(-current[b], rel=1e-7)
+    inner = np.setdiff1d(np.arange(graph.num_nodes), [a, b])
+    assert np.abs(current[inner]).max(initial=0) <= 1e-7 * np.abs(current[b])
