@@ -15,6 +15,7 @@ import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tensorflow_datasets.core import hashing
 
 from physjax.config import DataConfig
 from physjax.data import DataError, load, prepare, preparing
@@ -68,6 +69,15 @@ def test_what_is_prepared_is_tfds_own_data_set(name: str, tmp_path: Path) -> Non
         assert split.images.dtype == np.uint8
         assert split.labels.dtype == np.int32
         assert by_content(split.images, split.labels) == by_content(to_rgb32(images), labels)
+
+
+def test_examples_stand_where_tfds_puts_them(tmp_path: Path) -> None:
+    """TFDS sorts by a hash of the builder's keys, which are the numbers of the examples."""
+    spec, archives, train, _ = published_files("mnist", tmp_path / "archives")
+    folder = prepare_spec(spec, str(tmp_path / "tfds"), archives)
+    hasher = hashing.Hasher("train")
+    order = sorted(range(published.TRAIN), key=hasher.hash_key)
+    np.testing.assert_array_equal(read_prepared(folder)[0].images, to_rgb32(train[0])[order])
 
 
 def test_cifar_features_beyond_image_and_label(tmp_path: Path) -> None:
