@@ -291,16 +291,18 @@ def _by_platform(
 # are ordinary functions, which JAX can differentiate once more, in either mode.
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chosen(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:
+def _planned(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:
     maps = (_direct_forward, _patch_forward, winograd.convolve)
     return _by_platform(layer.plan.forward, layer, *maps, x_NHWC, kernel_HWIO)
+
+
+_chosen = jax.custom_vjp(_planned, nondiff_argnums=(0,))
 
 
 def _chosen_fwd(layer: _Layer, x: Array, kernel: Array) -> tuple[Array, tuple[Array, Array]]:
     # The residuals are the operands: to transform the input again is cheaper than the memory that
     # the transformed one takes (2.25 times the input for F(4x4, 3x3), 4 times for F(2x2, 3x3)).
-    return _chosen.fun(layer, x, kernel), (x, kernel)
+    return _planned(layer, x, kernel), (x, kernel)
 
 
 def _chosen_bwd(layer: _Layer, saved: tuple[Array, Array], dy: Array) -> tuple[Array, Array]:

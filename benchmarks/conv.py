@@ -1,0 +1,223 @@
+"""Every way of computing a convolution beside the direct one, layer by layer.
+
+    python benchmarks/conv.py [--json FILE] [--batch 128] [--repeats 7] [--only TEXT]
+
+Output, gradient by the input and gradient by the kernel are timed one by one, all ways in turns, so
+that whatever else the machine does hits all of them alike; a figure is the median of the turns.
+The rules in `physjax.conv` (`_measured`) and in `physjax.pooling` come from these figures.
+XLA_FLAGS of the environment are used and shown.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jax import Array
+
+from physjax.conv import Method, choose, conv
+from physjax.pooling import max_pool
+
+PARTS = ("forward", "input_gradient", "kernel_gradient")
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A square convolution, "SAME" padded; `batch` divides the command line's."""
+
+    size: int
+    channels: int
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    shrink: int = 1
+
+    def __str__(self) -> str:
+        text = f"{self.kernel}x{self.kernel}/{self.stride} {self.channels}->{self.features}"
+        return f"{text} @{self.size}"
+
+
+LAYERS = (
+    # AlexNet on 32x32 images.
+    Layer(32, 3, 64),
+    Layer(16, 64, 192),
+    Layer(8, 192, 384),
+    Layer(8, 384, 256),
+    Layer(8, 256, 256),
+    # ResNet and VGG on 32x32 images.
+    Layer(32, 64, 64, shrink=2),
+    Layer(16, 128, 128),
+    Layer(4, 512, 512),
+    Layer(2, 512, 512),
+    Layer(32, 64, 128, stride=2, shrink=2),
+    Layer(8, 256, 512, stride=2),
+    Layer(8, 256, 512, kernel=1, stride=2),
+    # GoogLeNet, DenseNet and ResNet's bottlenecks: 1x1, and few channels.
+    Layer(32, 192, 64, kernel=1, shrink=2),
+    Layer(8, 480, 192, kernel=1),
+    Layer(4, 1024, 256, kernel=1),
+    Layer(16, 16, 48, kernel=5),
+    Layer(16, 16, 32),
+    Layer(32, 48, 12, shrink=2),
+    Layer(16, 128, 32),
+    # Sizes that are no multiple of a tile.
+    Layer(5, 128, 128),
+    Layer(6, 128, 128),
+    Layer(7, 256, 256),
+    Layer(13, 192, 384, shrink=4),
+    # 224x224 images.
+    Layer(224, 3, 64, kernel=11, stride=4, shrink=16),
+    Layer(27, 64, 192, kernel=5, shrink=16),
+    Layer(56, 64, 64, shrink=16),
+)
+POOLS = ((2, 2, 32, 64), (2, 2, 16, 192), (2, 2, 8, 256), (3, 2, 27, 192))
+
+
+def in_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str, float]:
+    """The median seconds of each function; the first, untimed turn compiles."""
+    for function in functions.values():
+        jax.block_until_ready(function())
+    seconds: dict[str, list[float]] = {name: [] for name in functions}
+    for _ in range(repeats):
+        for name, function in functions.items():
+            start = time.perf_counter()
+            jax.block_until_ready(function())
+            seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(values) for name, values in seconds.items()}
+
+
+def parts(layer: Layer, method: Method, x: Array, w: Array) -> dict[str, Callable[[], Array]]:
+    """The three jitted halves of a training step's convolution."""
+
+    def forward(x: Array, w: Array) -> Array:
+        return conv(x, w, strides=(layer.stride, layer.stride), method=method)
+
+    dy = jnp.ones(jax.eval_shape(forward, x, w).shape)
+    by_input = jax.jit(lambda x, w, dy: jax.vjp(lambda x: forward(x, w), x)[1](dy)[0])
+    by_kernel = jax.jit(lambda x, w, dy: jax.vjp(lambda w: forward(x, w), w)[1](dy)[0])
+    compiled = jax.jit(forward)
+    return {
+        "forward": lambda: compiled(x, w),
+        "input_gradient": lambda: by_input(x, w, dy),
+        "kernel_gradient": lambda: by_kernel(x, w, dy),
+    }
+
+
+def measure(layer: Layer, batch: int, repeats: int) -> dict[str, Any]:
+    """Milliseconds of each part by each method that applies."""
+    batch = max(1, batch // layer.shrink)
+    key_x, key_w = jax.random.split(jax.random.key(0))
+    x = jax.random.normal(key_x, (batch, layer.size, layer.size, layer.channels))
+    w = jax.random.normal(key_w, (layer.kernel, layer.kernel, layer.channels, layer.features))
+    methods: list[Method] = ["direct", "patch"]
+    if (layer.kernel, layer.stride) == (3, 1):
+        methods += ["winograd2", "winograd4"]
+    by_method = {method: parts(layer, method, x, w) for method in methods}
+    out = -(-layer.size // layer.stride)
+    flops = 2 * batch * out**2 * layer.kernel**2 * layer.channels * layer.features
+    plan = choose(x.shape, w.shape, (layer.stride, layer.stride))
+    result: dict[str, Any] = {
+        "layer": str(layer),
+        **asdict(layer),
+        "batch": batch,
+        "gflop": flops / 1e9,
+        "plan": asdict(plan),
+        "milliseconds": {},
+    }
+    print(f"{layer}, batch {batch}: plan {plan}")
+    for part in PARTS:
+        seconds = in_turns({m: by_method[m][part] for m in methods}, repeats)
+        result["milliseconds"][part] = {m: 1e3 * s for m, s in seconds.items()}
+        print(
+            f"  {part:<16}"
+            + "  ".join(
+                f"{m} {1e3 * s:7.1f} ms {flops / s / 1e9:4.0f} GFLOP/s x{seconds['direct'] / s:.2f}"
+                for m, s in seconds.items()
+            ),
+            flush=True,
+        )
+    return result
+
+
+def measure_pool(pool: tuple[int, int, int, int], batch: int, repeats: int) -> dict[str, Any]:
+    """Forward and backward of a maximum pool, ours beside Flax's."""
+    window, stride, size, channels = pool
+    x = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
+
+    def step(pool: Callable[[Array], Array]) -> Callable[[], Array]:
+        compiled = jax.jit(jax.grad(lambda x: (pool(x) ** 2).sum()))
+        return lambda: compiled(x)
+
+    seconds = in_turns(
+        {
+            "flax": step(lambda x: nn.max_pool(x, (window, window), (stride, stride))),
+            "ours": step(lambda x: max_pool(x, (window, window), (stride, stride))),
+        },
+        repeats,
+    )
+    name = f"max {window}x{window}/{stride}, {channels} channels @{size}"
+    print(
+        f"{name}, batch {batch}: flax {1e3 * seconds['flax']:.1f} ms, ours "
+        f"{1e3 * seconds['ours']:.1f} ms, x{seconds['flax'] / seconds['ours']:.2f}",
+        flush=True,
+    )
+    return {"pool": name, "batch": batch, "milliseconds": {k: 1e3 * v for k, v in seconds.items()}}
+
+
+def machine(repeats: int) -> dict[str, Any]:
+    """What this runs on, with the rate of a square matrix product as its peak."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.exists():
+        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
+        model = lines[0].split(":", 1)[1].strip() if lines else model
+    a = jax.random.normal(jax.random.key(0), (2048, 2048))
+    product = jax.jit(lambda a: a @ a)
+    seconds = in_turns({"product": lambda: product(a)}, repeats)["product"]
+    return {
+        "cpu": model,
+        "cores": os.cpu_count(),
+        "platform": jax.default_backend(),
+        "jax": jax.__version__,
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        "matrix_product_gflops": 2 * 2048**3 / seconds / 1e9,
+        "load_average_before": os.getloadavg()[0],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--batch", type=int, default=128, help="smaller for the largest layers")
+    parser.add_argument("--repeats", type=int, default=7)
+    parser.add_argument("--only", default="", help="layers whose name holds this text")
+    arguments = parser.parse_args()
+    record: dict[str, Any] = {"machine": machine(arguments.repeats)}
+    print(", ".join(f"{name}: {value}" for name, value in record["machine"].items()))
+    record["layers"] = [
+        measure(layer, arguments.batch, arguments.repeats)
+        for layer in LAYERS
+        if arguments.only in str(layer)
+    ]
+    record["pools"] = [
+        measure_pool(pool, arguments.batch, arguments.repeats)
+        for pool in POOLS
+        if arguments.only in f"max {pool[0]}"
+    ]
+    if arguments.json:
+        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()
