@@ -66,7 +66,8 @@ class Checkpoints:
         """The state saved at `step`, or the newest that can be read; None where none was saved.
 
         `like` has the structure, shapes and shardings wanted. The disk is listed afresh, since a
-        save that failed in the background leaves a step behind that is not there. Raises
+        save that failed in the background leaves a step behind that is not there. A newer one that
+        cannot be read is renamed to unreadable-<step>. Raises
         CheckpointError where there are checkpoints, but none that can be read.
         """
         self._manager.reload()
@@ -74,14 +75,21 @@ class Checkpoints:
         if step is not None:
             steps = [s for s in steps if s == step]
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
-        failures = []
+        failures, unreadable = [], []
         for candidate in steps:
             try:
-                return self._manager.restore(candidate, args=ocp.args.StandardRestore(abstract))
+                state = self._manager.restore(candidate, args=ocp.args.StandardRestore(abstract))
             # Whatever a damaged folder makes Orbax or TensorStore raise, an older one may be whole.
             except Exception as error:
                 failures.append(f"step {candidate}: {str(error).splitlines()[0][:200]}")
                 _log.warning("checkpoint of step %d cannot be read, trying an older", candidate)
+                unreadable.append(candidate)
+                continue
+            # Out of the way, or the run could not save that step when it gets there again.
+            for damaged in unreadable:
+                (self._folder / str(damaged)).rename(self._folder / f"unreadable-{damaged}")
+            self._manager.reload()
+            return state
         if failures:
             raise CheckpointError(
                 f"no checkpoint in {self._folder} can be read ({'; '.join(failures)}); remove the "

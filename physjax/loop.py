@@ -20,7 +20,7 @@ import jax
 import numpy as np
 from rich.console import Console
 
-from physjax import data, runtime
+from physjax import data, runtime, tensorboard
 from physjax.checkpoint import Checkpoints
 from physjax.config import Config, ConfigError, run_name, validate
 from physjax.errors import Interrupted, NotFinite
@@ -134,7 +134,11 @@ class _Run:
         self.dataset, self.folder, self.display, self.signals = dataset, folder, display, signals
         self.epochs: list[EpochRecord] = []
         self.schedule = make_schedule(self.config.optim, task.total_steps)
-        self.began = time.monotonic()
+        self.events = (
+            tensorboard.open_writer(folder.path / "tensorboard")
+            if self.config.run.tensorboard
+            else None
+        )
 
     def go(self) -> RunRecord:
         self.checkpoints = Checkpoints(self.folder.checkpoints, self._best_step)
@@ -146,6 +150,8 @@ class _Run:
             self._finish(evaluation or self._evaluate(self.test))
         finally:
             self.checkpoints.close()
+            if self.events is not None:
+                self.events.close()
         return self.folder.read()
 
     def _start(self) -> None:
@@ -247,6 +253,8 @@ class _Run:
         )
         self.epochs.append(record)
         self.folder.append_epoch(record)
+        if self.events is not None:
+            tensorboard.write_epoch(self.events, record)
         self._report(record)
         return test
 
@@ -303,6 +311,8 @@ class _Run:
         assert best is not None
         self._save()
         sizes = {"train": self.task.train_size, "test": len(self.test[1])}
+        if self.validation is not None:
+            sizes["validation"] = len(self.validation[1])
         wall = sum(e.seconds for e in self.epochs) + self.compile_seconds
         self.folder.write_result(
             Result(

@@ -1,0 +1,90 @@
+"""The one way through the house: a file imports only from files before it."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "physjax"
+
+# From left to right, as docs/architecture.md tells it. What stands together may not import
+# each other.
+ORDER = [
+    {"errors"},
+    {"config", "coupled"},
+    {"runtime", "records"},
+    {"data", "forces", "winograd", "report"},
+    {"conv", "pooling"},
+    {"layers"},
+    {"models"},
+    {"fold", "summary", "optim"},
+    {"step"},
+    {"checkpoint", "progress", "tensorboard"},
+    {"loop"},
+    {"cli"},
+]
+RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
+
+
+def part(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+def imports(path: Path) -> set[str]:
+    """Parts of the package that a file imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module]
+            if node.module == "physjax":
+                names = [f"physjax.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        else:
+            continue
+        found |= {name.split(".")[1] for name in names if name.startswith("physjax.")}
+    return found
+
+
+FILES = [p for p in sorted(PACKAGE.rglob("*.py")) if p != PACKAGE / "__init__.py"]
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_a_file_imports_only_from_files_before_it(path: Path) -> None:
+    own = part(path)
+    assert own in RANK, f"{own} has no place in ORDER"
+    for other in imports(path) - {own}:
+        assert RANK[other] < RANK[own], f"{own} imports {other}, which comes after it"
+
+
+def test_coupled_stands_alone() -> None:
+    for path in (PACKAGE / "coupled").rglob("*.py"):
+        assert imports(path) <= {"coupled"}
+
+
+@pytest.mark.parametrize(
+    "module", ["physjax", "physjax.records", "physjax.report.run", "physjax.cli"]
+)
+def test_records_can_be_read_and_drawn_without_jax(module: str) -> None:
+    code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_nothing_installed_needs_tensorflow() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert "import tensorflow\n" not in path.read_text()
+    assert "tensorflow==" not in (ROOT / "constraints.txt").read_text()
+
+
+def test_public_names_exist() -> None:
+    import physjax
+
+    for name in physjax.__all__:
+        assert getattr(physjax, name) is not None
+    with pytest.raises(AttributeError, match="magnet"):
+        physjax.magnet  # noqa: B018

@@ -1,0 +1,323 @@
+"""fit: from config to record, stopped and resumed anywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from physjax.checkpoint import CheckpointError, Checkpoints
+from physjax.config import RECIPES, Config, ConfigError, run_name
+from physjax.errors import Interrupted, NotFinite
+from physjax.loop import best_epoch, fit, selected_by
+from physjax.records import EpochRecord, RecordError, RunFolder, RunRecord
+
+
+def configure(folder: Path, **parts: dict[str, Any]) -> Config:
+    """20 images a batch, 10 steps an epoch, 2 epochs, the smallest network, one device."""
+    defaults: dict[str, dict[str, Any]] = {
+        "model": {"name": "cnn", "law": "ring", "width": 0.1, "dropout": 0.2},
+        "optim": {"batch_size": 20},
+        "run": {"runs_dir": str(folder), "devices": 1, "name": "run"},
+    }
+    merged = {
+        part: {**defaults.get(part, {}), **parts.get(part, {})} for part in {*defaults, *parts}
+    }
+    base = RECIPES["smoke"]
+    return dataclasses.replace(
+        base, **{k: dataclasses.replace(getattr(base, k), **v) for k, v in merged.items()}
+    )
+
+
+def parameters(folder: Path) -> dict[str, np.ndarray]:
+    """Every array of the newest checkpoint, as Orbax gives it without being told what to expect."""
+    import orbax.checkpoint as ocp
+
+    with ocp.CheckpointManager(folder.absolute()) as manager:
+        tree = manager.restore(manager.latest_step(), args=ocp.args.StandardRestore())
+    flat, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): np.asarray(value) for path, value in flat}
+
+
+def without_times(epochs: tuple[EpochRecord, ...]) -> list[EpochRecord]:
+    return [dataclasses.replace(e, seconds=0.0, images_per_second=0.0) for e in epochs]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:
+    """An uninterrupted run."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder / "run", fit(configure(folder))
+
+
+def test_record_of_a_run(whole: tuple[Path, RunRecord]) -> None:
+    folder, record = whole
+    result = record.result
+    assert result is not None
+    assert [e.step for e in record.epochs] == [10, 20]
+    assert result.test_accuracy == record.epochs[-1].test_accuracy
+    assert result.best_test_accuracy == max(e.test_accuracy for e in record.epochs)
+    assert np.sum(result.confusion) == 360
+    assert np.trace(result.confusion) / 360 == result.test_accuracy
+    assert result.data["examples"] == {"train": 200, "test": 360}
+    assert len(result.data["fingerprint"]) == 64
+    assert result.versions["jax"] == jax.__version__
+    assert result.device["platform"] == "cpu"
+    assert set(record.epochs[0].physics) == {"conv1", "conv2", "conv3"}
+    for layer in record.epochs[-1].physics.values():
+        assert layer["force_rms"] > 0
+        assert layer["strength"] != 2.8
+    assert {p.name for p in folder.iterdir()} == {
+        "config.json",
+        "metrics.jsonl",
+        "result.json",
+        "checkpoints",
+    }
+
+
+def test_the_same_command_again_returns_the_record(whole: tuple[Path, RunRecord]) -> None:
+    folder, record = whole
+    before = (folder / "result.json").stat().st_mtime_ns
+    assert fit(configure(folder.parent)) == record
+    assert (folder / "result.json").stat().st_mtime_ns == before
+
+
+def test_another_config_is_refused_and_nothing_changes(whole: tuple[Path, RunRecord]) -> None:
+    folder, record = whole
+    with pytest.raises(RecordError, match=r"optim\.learning_rate: 0\.05 -> 0\.06.*--name"):
+        fit(configure(folder.parent, optim={"learning_rate": 0.06}))
+    assert RunFolder(folder).read() == record
+
+
+def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "thesis.tex").write_text("mine")
+    with pytest.raises(RecordError, match="not empty and holds no run"):
+        fit(configure(tmp_path))
+    assert [p.name for p in (tmp_path / "run").iterdir()] == ["thesis.tex"]
+
+
+COMMAND = """
+import sys
+from physjax.cli import exit_code
+from physjax.config import from_dict
+from physjax.loop import fit
+import json, jax
+sys.exit(exit_code(lambda: fit(from_dict(json.loads(sys.argv[1])))))
+"""
+
+
+def start(config: Config) -> subprocess.Popen[str]:
+    values = json.dumps(dataclasses.asdict(config))
+    return subprocess.Popen(
+        [sys.executable, "-c", COMMAND, values],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until(condition: Any, process: subprocess.Popen[str]) -> None:
+    while not condition():
+        if process.poll() is not None:
+            assert process.stdout is not None
+            pytest.fail(f"the run ended by itself:\n{process.stdout.read()}")
+        time.sleep(0.02)
+
+
+def long(folder: Path, **run: Any) -> Config:
+    """Many short epochs, so that a signal finds the run in the middle of one."""
+    return configure(folder, optim={"epochs": 12}, run={"checkpoint_minutes": 1e-4, **run})
+
+
+@pytest.fixture(scope="module")
+def long_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("long")
+    fit(long(folder))
+    return folder / "run"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_goes_on_to_the_same_end_bit_for_bit(
+    long_whole: Path, tmp_path: Path, number: int
+) -> None:
+    process = start(long(tmp_path))
+    metrics = tmp_path / "run" / "metrics.jsonl"
+    wait_until(lambda: metrics.exists() and metrics.read_text().count("\n") >= 2, process)
+    process.send_signal(number)
+    output, _ = process.communicate()
+    if number == signal.SIGKILL:
+        assert process.returncode == -signal.SIGKILL
+    else:
+        assert process.returncode == 128 + number
+        assert f"stopped by {signal.Signals(number).name} at step" in output
+    assert not (tmp_path / "run" / "result.json").exists()
+
+    resumed = fit(long(tmp_path))
+    reference = RunFolder(long_whole).read()
+    assert without_times(resumed.epochs) == without_times(reference.epochs)
+    a, b = (parameters(run / "checkpoints") for run in (long_whole, tmp_path / "run"))
+    assert a.keys() == b.keys()
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_stopping_between_any_two_steps_resumes_bit_for_bit(
+    whole: tuple[Path, RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal in the middle of the second epoch, and one while it is evaluated."""
+    from physjax import loop
+
+    config = configure(tmp_path)
+    seen: list[int] = []
+
+    def at(step: int) -> None:
+        def poll(self: Any) -> None:
+            seen.append(self.step)
+            if self.step == step:
+                self.signals.received = signal.SIGTERM
+            poll_before(self)
+
+        poll_before = loop._Run._poll
+        with monkeypatch.context() as patch:
+            patch.setattr(loop._Run, "_poll", poll)
+            # Look at the signals after every step, as if each took more than a second.
+            patch.setattr(loop.time, "monotonic", _Clock())
+            with pytest.raises(Interrupted) as stop:
+                fit(config)
+        assert stop.value.exit_code == 143
+
+    at(14)
+    at(20)
+    record = fit(config)
+    assert {14, 20} <= set(seen)
+    folder, reference = whole
+    assert without_times(record.epochs) == without_times(reference.epochs)
+    a = parameters(folder / "checkpoints")
+    b = parameters(tmp_path / "run" / "checkpoints")
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+class _Clock:
+    """A clock on which two looks are always two seconds apart."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        self.now += 2.0
+        return self.now
+
+
+def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(
+    whole: tuple[Path, RunRecord], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder, reference = whole
+    shutil.copytree(folder, tmp_path / "run")
+    (tmp_path / "run" / "result.json").unlink()
+    newest = tmp_path / "run" / "checkpoints" / "20"
+    for path in newest.rglob("*"):
+        if path.is_file() and path.stat().st_size > 1000:
+            path.write_bytes(b"x" * 100)
+    record = fit(configure(tmp_path))
+    assert "step 20 cannot be read" in caplog.text
+    assert without_times(record.epochs) == without_times(reference.epochs)
+    b = parameters(tmp_path / "run" / "checkpoints")
+    a = parameters(folder / "checkpoints")
+    for name in a:
+        np.testing.assert_array_equal(a[name], b[name], err_msg=name)
+
+
+def test_no_readable_checkpoint_is_an_error_that_names_the_folder(tmp_path: Path) -> None:
+    store = Checkpoints(tmp_path / "c")
+    store.save({"x": np.arange(2000.0)}, 3)
+    store.close()
+    for path in (tmp_path / "c" / "3").rglob("*"):
+        if path.is_file():
+            path.write_bytes(b"")
+    with pytest.raises(CheckpointError, match=r"no checkpoint in .*c can be read"):
+        Checkpoints(tmp_path / "c").restore({"x": jax.numpy.zeros(2000)})
+
+
+def test_last_two_and_best_checkpoints_are_kept(tmp_path: Path) -> None:
+    best: list[int | None] = [None]
+    store = Checkpoints(tmp_path / "c", lambda: best[0])
+    for step in (1, 2, 3, 4, 5):
+        store.save({"x": np.full(3, step)}, step)
+        if step == 2:
+            best[0] = 2
+    store.close()
+    assert sorted(int(p.name) for p in (tmp_path / "c").iterdir() if p.name.isdigit()) == [2, 4, 5]
+
+
+def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(
+    tmp_path: Path,
+) -> None:
+    config = configure(
+        tmp_path,
+        optim={"learning_rate": 1e20, "warmup": 0.0, "epochs": 3},
+        model={"norm": "none"},
+    )
+    with pytest.raises(NotFinite, match=r"not finite at step \d+;.*checkpoints"):
+        fit(config)
+    assert not (tmp_path / "run" / "result.json").exists()
+    saved = [p for p in (tmp_path / "run" / "checkpoints").iterdir() if p.name.isdigit()]
+    assert saved == []
+
+
+def test_holdout_gives_a_validation_curve_and_decides_what_is_best(tmp_path: Path) -> None:
+    record = fit(configure(tmp_path, data={"holdout": 0.2}, run={"eval_batch_size": 64}))
+    assert all(e.validation_accuracy is not None for e in record.epochs)
+    assert record.result is not None
+    assert record.result.selected_by == "validation accuracy"
+    assert record.result.data["examples"] == {"train": 200, "test": 360, "validation": 288}
+
+
+def test_best_epoch_never_looks_at_the_test_set() -> None:
+    def line(epoch: int, train: float, test: float, validation: float | None) -> EpochRecord:
+        return EpochRecord(epoch, epoch, train, 0.5, 1.0, test, 0.1, 1.0, 1.0, 1.0, validation)
+
+    by_loss = [line(1, 2.0, 0.9, None), line(2, 1.0, 0.1, None), line(3, 1.5, 0.5, None)]
+    assert best_epoch(by_loss) == by_loss[1]
+    assert selected_by(by_loss) == "training loss"
+    by_validation = [line(1, 1.0, 0.1, 0.7), line(2, 2.0, 0.1, 0.8), line(3, 0.5, 0.9, 0.8)]
+    assert best_epoch(by_validation) == by_validation[1]
+    assert best_epoch([]) is None
+
+
+def test_two_devices_give_the_same_run_but_for_dropout(tmp_path: Path) -> None:
+    calm = {"dropout": 0.0}
+    one = fit(configure(tmp_path / "one", model=calm))
+    two = fit(configure(tmp_path / "two", model=calm, run={"devices": 2}))
+    assert one.epochs[0].train_loss == pytest.approx(two.epochs[0].train_loss, rel=1e-2)
+    assert two.result is not None
+    assert two.result.device["count"] == 2
+
+
+def test_more_devices_than_there_are_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"devices is 9, but this host has 8"):
+        fit(configure(tmp_path, run={"devices": 9}))
+    assert not (tmp_path / "run").exists()
+
+
+def test_automatic_names_differ_where_configs_do(tmp_path: Path) -> None:
+    one = configure(tmp_path, run={"name": None})
+    two = configure(tmp_path, run={"name": None}, optim={"learning_rate": 0.2})
+    elsewhere = configure(tmp_path / "x", run={"name": None, "devices": 4})
+    assert run_name(one) != run_name(two)
+    assert run_name(one) == run_name(elsewhere)
+    assert run_name(one).startswith("cnn-ring-digits-smoke-seed0-")
+    assert os.sep not in run_name(one)
