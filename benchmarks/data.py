@@ -6,7 +6,8 @@ Ours: images on the device, a shuffled batch gathered, drawn, cropped, mirrored 
 one compiled call. Theirs: `torch.utils.data.DataLoader` over the same array, each image
 reflect-padded, cropped, mirrored and normalised by torch operations, with 0 and with 2 worker
 processes. Rounds alternate between the contestants, so that whatever else the machine does hits
-all of them; the best round counts. Without torch (`pip install physjax[bench]`) only ours is measured.
+all of them; the best round counts. Without torch (`pip install physjax[bench]`) only ours is
+measured.
 """
 
 from __future__ import annotations
