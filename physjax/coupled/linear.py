@@ -5,7 +5,7 @@ a :class:`Plan`; what remains per solve depends on the conductances and is trace
 
     dense     Cholesky. Small networks, whatever their shape.
     banded    L D L^T in reverse Cuthill-McKee order, one scan over the nodes, vectorised over a
-              vmapped axis of networks: cost n * bandwidth^2. Lattice-like networks of medium size.
+              vmapped axis of networks, cost n * bandwidth^2. Many lattice-like networks at once.
     cg        conjugate gradients with Jacobi preconditioner, started from a guess. Compiled, and
               no larger than the network: for accelerators, or where SciPy's factors do not fit.
     factored  conjugate gradients on the host, preconditioned with SciPy's sparse factors of an
@@ -140,15 +140,22 @@ class Plan:
 
 @lru_cache(maxsize=64)
 def make_plan(
-    graph: Graph, sources: tuple[int, ...], outputs: tuple[int, ...], method: Method = "auto"
+    graph: Graph,
+    sources: tuple[int, ...],
+    outputs: tuple[int, ...],
+    method: Method = "auto",
+    stacked: bool = False,
 ) -> Plan:
-    """The plan of a wiring. `auto` chooses by size, shape and platform; see the module's table."""
+    """The plan of a wiring, for one network, or for many `stacked` under vmap.
+
+    `auto` chooses by size, shape and platform; see the module's table.
+    """
     free = np.setdiff1d(np.arange(graph.num_nodes), sources)
     if len(free) == 0:
         raise NetworkError("every node is a source; there is nothing to solve for")
     banded = Plan(graph, sources, outputs, "banded", free[_narrow_order(graph, free)])
     if method == "auto":
-        method = _choose(len(free), banded.bandwidth)
+        method = _choose(len(free), banded.bandwidth, stacked)
     if method == "banded":
         return banded
     return Plan(graph, sources, outputs, method, free)
@@ -163,11 +170,12 @@ def _narrow_order(graph: Graph, free: NDArray[np.int64]) -> NDArray[np.int64]:
     return order.astype(np.int64)
 
 
-def _choose(num_free: int, bandwidth: int) -> Method:
+def _choose(num_free: int, bandwidth: int, stacked: bool) -> Method:
     if num_free < DENSE_BELOW:
         return "dense"
     on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and bandwidth <= BAND_LIMIT and num_free <= 10 * DENSE_LIMIT:
+    # A scan over the nodes pays where many networks share each of its steps.
+    if on_cpu and stacked and bandwidth <= BAND_LIMIT:
         return "banded"
     if num_free <= DENSE_LIMIT:
         return "dense"

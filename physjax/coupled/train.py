@@ -17,7 +17,7 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from physjax.coupled.linear import Method, Plan, make_plan
+from physjax.coupled.linear import DENSE_BELOW, Method, Plan, make_plan
 from physjax.coupled.network import Network, NetworkError, check_wiring, cut
 from physjax.coupled.rules import Rule
 from physjax.coupled.solve import check_residual, drops, needs_guess, solve_free, solve_states
@@ -194,11 +194,11 @@ def _train(
     order = np.stack([_order(inputs.shape[1], steps, batch, seed) for seed in seeds], axis=1)
     every = max(1, steps // max(1, records))
     with jax.enable_x64(True):
-        plan = make_plan(net.graph, task.sources, task.outputs, method)
+        plan = make_plan(net.graph, task.sources, task.outputs, method, len(nets) > 1)
         keys = np.stack([np.asarray(jax.random.key_data(jax.random.key(s))) for s in seeds])
         k = np.asarray(rule.start(jnp.asarray(net.conductances)))
         net = Network(net.graph, k, net.intact)
-        run = _run_one if len(nets) == 1 else _run_stack
+        run = _run_stack if len(nets) > 1 and _side_by_side(plan) else _run_each
         if 0 in damage:
             net = _damage(net, task, damage[0])
         marks, at = [0], 0
@@ -317,11 +317,19 @@ _run_stack = jax.jit(
 )
 
 
-@partial(jax.jit, static_argnums=(0, 1))
-def _run_one(plan: Plan, rule: Rule, k: Array, intact: Array, *rest: Any) -> tuple:
-    # A stack of one, without the vmapped axis: LAPACK and the host's solver are faster so.
-    inputs, targets, order, key, first_step = rest
-    one = _run(
-        plan, rule, k[0], intact[0], inputs[0], targets[0], order[:, :, 0], key[0], first_step
-    )
-    return tuple(x[None] for x in one)
+_run_one = jax.jit(_run, static_argnums=(0, 1))
+
+
+def _side_by_side(plan: Plan) -> bool:
+    """Whether a vmapped stack is faster than one network after another: not where each solve fills
+    the machine by itself (LAPACK on more than a few nodes, the host's sparse solver)."""
+    return plan.method == "banded" or (plan.method == "dense" and len(plan.free) < DENSE_BELOW)
+
+
+def _run_each(plan: Plan, rule: Rule, *stack: Any) -> tuple[NDArray, ...]:
+    k, intact, inputs, targets, order, keys, first_step = stack
+    runs = [
+        _run_one(plan, rule, *parts, order[:, :, i], keys[i], first_step)
+        for i, parts in enumerate(zip(k, intact, inputs, targets, strict=True))
+    ]
+    return tuple(np.stack(part) for part in zip(*runs, strict=True))

@@ -114,11 +114,12 @@ def test_solves_in_single_precision_too(method):
 
 
 def test_auto_chooses_by_size():
-    def method(graph):
-        return make_plan(graph, (0, graph.num_nodes - 1), (5,)).method
+    def method(graph, stacked=False):
+        return make_plan(graph, (0, graph.num_nodes - 1), (5,), "auto", stacked).method
 
     assert method(coupled.wheel(9)) == "dense"
-    assert method(coupled.square_lattice(6, 21)) == "banded"
+    assert method(coupled.square_lattice(6, 21)) == "dense"
+    assert method(coupled.square_lattice(6, 21), stacked=True) == "banded"
     assert method(coupled.random_graph(200, 600, 0)) == "dense"
     assert method(coupled.square_lattice(60, 60)) == "factored"
 
