@@ -21,7 +21,7 @@ from physjax.data.types import DataError, Split
 
 SIDE = 32
 """Height and width of the images that models get."""
-CHUNK = 2500
+CHUNK = 500
 """Records that one thread reads and decodes at a time."""
 PNG_COLOUR_TYPE = {1: 0, 3: 2}
 """Number of channels -> the type that a PNG header states."""
