@@ -1,15 +1,28 @@
-"""The ring force against numbers worked out by hand, and its symmetry."""
+"""Every force law against numbers worked out by hand, its symmetry and its gradient."""
 
 from __future__ import annotations
 
 import jax
+import jax.flatten_util
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physjax.forces import LAWS, get_law, neighbor_sum
+from physjax.forces import LAWS, ForceLaw, get_law, neighbor_sum
+from physjax.forces.divisive import WEIGHTS
+from physjax.forces.normalization import exponential_weights, neighborhood_sum
+
+# LRN's channels lie on a line, as published.
+RING_LAWS = [name for name in LAWS if name != "lrn"]
+
+
+def random_params(law: ForceLaw, channels: int, seed: int) -> dict[str, np.ndarray]:
+    """Parameters large enough to matter, the strength among them."""
+    rng = np.random.default_rng(seed)
+    own = {name: rng.normal(size=v.shape) * 0.3 for name, v in law.init(channels).items()}
+    return {**own, "interaction_strength": np.asarray(1.7)}
 
 
 def test_neighbor_sum_by_hand() -> None:
@@ -71,14 +84,143 @@ def test_ring_gradient_against_finite_differences() -> None:
 
 
 @pytest.mark.parametrize("name", LAWS)
-def test_start_values_exert_no_force(name: str) -> None:
+def test_zero_parameters_and_start_values_exert_no_force(name: str) -> None:
     law = LAWS[name]
     y = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 3, 8)), jnp.float32)
-    params = {k: jnp.asarray(v) for k, v in law.init(8).items()}
-    force = law.force({**params, "interaction_strength": jnp.float32(2.8)}, y)
-    np.testing.assert_array_equal(force, np.zeros(force.shape))
+    start = {k: jnp.asarray(v) for k, v in law.init(8).items()}
+    zeros = {k: jnp.zeros_like(v) for k, v in start.items()}
+    for strength, params in ((2.8, start), (2.8, zeros), (0.0, zeros)):
+        force = law.force({**params, "interaction_strength": jnp.float32(strength)}, y)
+        assert np.all(force == 0) == law.starts_plain
+        if law.starts_plain:
+            np.testing.assert_array_equal(y + jnp.broadcast_to(force, y.shape), y)
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_force_keeps_the_type_of_its_input(name: str) -> None:
+    law = LAWS[name]
+    params = {k: jnp.asarray(v, jnp.float32) for k, v in random_params(law, 8, 0).items()}
+    y = jnp.ones((2, 3, 3, 8), jnp.bfloat16)
+    force = law.force(params, y)
+    assert jnp.broadcast_shapes(force.shape, y.shape) == y.shape
+    if law.name != "ring":  # a constant per channel, which the layer casts
+        assert force.dtype == jnp.bfloat16
+
+
+@settings(derandomize=True, deadline=None, max_examples=8)
+@given(st.sampled_from(RING_LAWS), st.sampled_from([1, 2, 3, 4, 9, 16]), st.integers(-20, 20))
+def test_laws_commute_with_cyclic_shifts(name: str, channels: int, shift: int) -> None:
+    law = LAWS[name]
+    params = random_params(law, channels, channels)
+    rolled = {k: np.roll(v, shift, -1) if v.ndim else v for k, v in params.items()}
+    y = np.random.default_rng(1).normal(size=(2, 3, channels))
+    with jax.enable_x64(True):
+        force = jnp.broadcast_to(law.force(params, jnp.asarray(y)), y.shape)
+        shifted = law.force(rolled, jnp.asarray(np.roll(y, shift, -1)))
+    np.testing.assert_allclose(
+        jnp.broadcast_to(shifted, y.shape), np.roll(force, shift, -1), rtol=1e-12, atol=1e-14
+    )
+    assert name == "none" or channels == 1 or np.abs(force).max() > 1e-3
+
+
+@pytest.mark.parametrize("name", [name for name in LAWS if name != "none"])
+def test_gradients_against_finite_differences(name: str) -> None:
+    law, rng = LAWS[name], np.random.default_rng(3)
+    params, y, w = random_params(law, 6, 4), rng.normal(size=(2, 6)), rng.normal(size=(2, 6))
+    if law.after_activation:
+        y = 3 * y
+
+    @jax.jit
+    def value(params: dict, y: jax.Array) -> jax.Array:
+        return jnp.sum(jnp.sin(y + jnp.broadcast_to(law.force(params, y), y.shape)) * w)
+
+    with jax.enable_x64(True):
+        place = (jax.tree.map(jnp.asarray, params), jnp.asarray(y))
+        gradient, unflatten = jax.flatten_util.ravel_pytree(jax.grad(value, (0, 1))(*place))
+        point, _ = jax.flatten_util.ravel_pytree(place)
+        for i, step in enumerate(np.eye(len(point)) * 1e-6):
+            slope = (value(*unflatten(point + step)) - value(*unflatten(point - step))) / 2e-6
+            np.testing.assert_allclose(gradient[i], slope, rtol=1e-6, atol=1e-8)
+
+
+@pytest.mark.parametrize("name", [name for name in LAWS if LAWS[name].affine])
+@pytest.mark.parametrize("channels", [1, 2, 3, 8])
+def test_affine_laws_describe_themselves(name: str, channels: int) -> None:
+    law = LAWS[name]
+    assert law.affine is not None
+    params = {k: jnp.asarray(v, jnp.float32) for k, v in random_params(law, channels, 5).items()}
+    y = jnp.asarray(np.random.default_rng(6).normal(size=(4, channels)), jnp.float32)
+    matrix, offset = law.affine(params, channels)
+    expected = jnp.broadcast_to(offset, y.shape) + (0 if matrix is None else y @ matrix)
+    force = jnp.broadcast_to(law.force(params, y), y.shape)
+    np.testing.assert_allclose(force, expected, rtol=1e-5, atol=1e-5)
+
+
+def test_spring_by_hand() -> None:
+    params = {
+        "interaction_strength": jnp.float32(2.0),
+        "stiffness": jnp.array([1.0, 0.5, 0.0, -1.0]),
+    }
+    # Neighbours' sums less twice the value: 2 + 8 - 2, 1 + 4 - 4, ..., 4 + 1 - 16.
+    force = LAWS["spring"].force(params, jnp.array([[1.0, 2.0, 4.0, 8.0]]))
+    np.testing.assert_array_equal(force, [[16.0, 1.0, 0.0, 22.0]])
+
+
+def test_springs_of_one_stiffness_keep_the_sum_and_flatten_a_wave() -> None:
+    params = {"interaction_strength": jnp.float32(1.0), "stiffness": jnp.full(8, 0.25)}
+    y = jnp.asarray(np.random.default_rng(0).normal(size=8), jnp.float32)
+    np.testing.assert_allclose(jnp.sum(LAWS["spring"].force(params, y)), 0, atol=1e-6)
+    # The shortest wave is an eigenvector of the Laplacian, of eigenvalue -4.
+    wave = jnp.tile(jnp.array([1.0, -1.0]), 4)
+    np.testing.assert_allclose(wave + LAWS["spring"].force(params, wave), np.zeros(8), atol=1e-7)
+
+
+def test_divisive_by_hand() -> None:
+    # One active channel of 8: exponent 1 divides it by 1 + w0 y^2.
+    y = jnp.zeros(16).at[3].set(2.0)
+    exponents = jnp.zeros(16).at[3].set(1.0)
+    force = LAWS["divisive"].force({"exponents": exponents}, y)
+    expected = np.zeros(16)
+    expected[3] = 2 / (1 + WEIGHTS[0] * 4) - 2
+    np.testing.assert_allclose(force, expected, rtol=1e-6, atol=1e-7)
+    # A neighbour at distance 2, round the ring's end, adds to what divides channel 0.
+    y = jnp.zeros(16).at[0].set(1.0).at[14].set(3.0)
+    force = LAWS["divisive"].force({"exponents": jnp.zeros(16).at[0].set(2.0)}, y)
+    expected = (1 + WEIGHTS[0] + WEIGHTS[2] * 9) ** -2 - 1
+    np.testing.assert_allclose(force[0], expected, rtol=1e-6)
+    np.testing.assert_array_equal(force[1:], np.zeros(15))
+
+
+def test_exponential_weights_sum_to_one_over_both_sides() -> None:
+    weights = exponential_weights(2.0, 4)
+    assert weights[0] + 2 * sum(weights[1:]) == pytest.approx(1)
+    assert weights[2] / weights[0] == pytest.approx(np.exp(-1))
+
+
+@pytest.mark.parametrize("cyclic", [True, False])
+@pytest.mark.parametrize("channels", [1, 2, 4, 11])
+def test_neighborhood_sum_is_its_matrix(channels: int, cyclic: bool) -> None:
+    weights = (1.0, 0.5, 0.25, 0.125)
+    matrix = np.zeros((channels, channels))
+    for c in range(channels):
+        for j in range(-3, 4):
+            if cyclic or 0 <= c + j < channels:
+                matrix[c, (c + j) % channels] += weights[abs(j)]
+    x = np.random.default_rng(0).normal(size=(3, channels)).astype(np.float32)
+    summed = neighborhood_sum(jnp.asarray(x), weights, cyclic)
+    np.testing.assert_allclose(summed, x @ matrix.T, rtol=1e-5, atol=1e-6)
+
+
+def test_lrn_by_the_published_formula() -> None:
+    y = np.random.default_rng(0).normal(size=(2, 7)) * 50
+    expected = np.empty_like(y)
+    for c in range(7):
+        near = y[:, max(0, c - 2) : min(6, c + 2) + 1]
+        expected[:, c] = y[:, c] / (2 + 1e-4 * np.sum(near**2, axis=1)) ** 0.75
+    y32 = jnp.asarray(y, jnp.float32)
+    np.testing.assert_allclose(y32 + LAWS["lrn"].force({}, y32), expected, rtol=1e-5)
 
 
 def test_unknown_law_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'magnet'.*none, ring"):
+    with pytest.raises(ValueError, match=r"'magnet'.*none, ring, spring, divisive, lrn"):
         get_law("magnet")

@@ -3,11 +3,14 @@
 A new law is one file with a :class:`ForceLaw` in it and one line in `LAWS`.
 """
 
+from physjax.forces.divisive import DIVISIVE
 from physjax.forces.law import ForceLaw
+from physjax.forces.lrn import LRN
 from physjax.forces.none import NONE
 from physjax.forces.ring import RING, neighbor_sum
+from physjax.forces.spring import SPRING
 
-LAWS: dict[str, ForceLaw] = {law.name: law for law in (NONE, RING)}
+LAWS: dict[str, ForceLaw] = {law.name: law for law in (NONE, RING, SPRING, DIVISIVE, LRN)}
 
 __all__ = ["LAWS", "ForceLaw", "get_law", "neighbor_sum"]
 

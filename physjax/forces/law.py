@@ -22,8 +22,9 @@ class ForceLaw:
 
     `force(params, y)` takes the law's parameters, and among them `interaction_strength` (a scalar)
     where `has_strength`, and activations y of shape [..., C]. It returns what is added to y: an
-    array that broadcasts to y. With the parameters that `init` gives it must return zero exactly,
-    so that a layer starts as its plain twin.
+    array that broadcasts to y. With parameters that are zero, and with those that `init` gives, it
+    must return zero exactly, so that a layer starts as its plain twin; a control from the
+    literature that has fixed constants instead says so by `starts_plain`.
 
     A law that `affine` describes can be folded into the convolution (`physjax.fold`): for given
     parameters and C it returns (M, v), float arrays of shapes [C, C] and [C], with
@@ -41,4 +42,6 @@ class ForceLaw:
     has_strength: bool = False
     after_activation: bool = False
     """Whether the force acts on the output of the nonlinearity, rather than on its input."""
+    starts_plain: bool = True
+    """Whether zero parameters leave the plain layer."""
     affine: Callable[[Params, int], tuple[jax.Array | None, jax.Array]] | None = None

@@ -1,0 +1,43 @@
+"""Springs between neighbouring channels: each is pulled towards its ring neighbours' values."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from physjax.forces.law import ForceLaw, Params
+from physjax.forces.ring import neighbor_sum
+
+
+def _constants(params: Params) -> jax.Array:
+    return params["interaction_strength"] * params["stiffness"]
+
+
+def _force(params: Params, y: jax.Array) -> jax.Array:
+    # In y's own type: a bfloat16 layer is not to be computed in float32.
+    constants = jnp.broadcast_to(_constants(params).astype(y.dtype), y.shape)
+    return constants * (neighbor_sum(y) - 2 * y)
+
+
+def _init(channels: int) -> dict[str, np.ndarray]:
+    return {"stiffness": np.zeros(channels, np.float32)}
+
+
+def _affine(params: Params, channels: int) -> tuple[jax.Array, jax.Array]:
+    eye = jnp.eye(channels, dtype=jnp.float32)
+    # Column c holds what every channel contributes to the force on c; the Laplacian is symmetric.
+    laplacian = neighbor_sum(eye) - 2 * eye
+    constants = jnp.broadcast_to(_constants(params), laplacian.shape)
+    return laplacian * constants, jnp.zeros((channels,), jnp.float32)
+
+
+SPRING = ForceLaw(
+    name="spring",
+    equation="s k[c] (y[c-1] + y[c+1] - 2 y[c])",
+    source="Hooke's law on the ring of Cheng, Wang & Lu; the ring's discrete Laplacian",
+    force=_force,
+    init=_init,
+    has_strength=True,
+    affine=_affine,
+)
