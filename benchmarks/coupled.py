@@ -47,7 +47,7 @@ class Case:
 
 CASES = (
     Case(coupled.wheel(9), 1024, 200, 300),
-    Case(coupled.square_lattice(6, 21), 128, 60, 200),
+    Case(coupled.square_lattice(6, 21), 64, 60, 200),
     Case(coupled.disordered(100, 225, 0), 32, 60, 200),
     Case(coupled.square_lattice(37, 69), 1, 60, 30),
     Case(coupled.square_lattice(205, 245), 1, 10, 2),
