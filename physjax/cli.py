@@ -55,7 +55,7 @@ def dump(config: Config) -> str:
 def command_line(config: Config) -> str:
     """The options that turn `config`'s recipe into `config`, as they would be typed."""
     base, words = to_dict(RECIPES[config.recipe]), [f"--recipe {config.recipe}"]
-    for part in ("model", "data", "augment", "optim", "run"):
+    for part in ("model", "data", "augment", "optim", "rule", "run"):
         for name, value in dataclasses.asdict(getattr(config, part)).items():
             if value != base[part][name]:
                 option = "model" if (part, name) == ("model", "name") else name.replace("_", "-")

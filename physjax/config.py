@@ -104,6 +104,21 @@ class OptimConfig:
 
 
 @dataclass(frozen=True)
+class RuleConfig:
+    """How the layers learn beside their gradient (`physjax.channels`)."""
+
+    update_rule: Literal["backprop", "coupled"] = "backprop"
+    """`coupled`: resistances between the channels learn by the paper's Eq. (1)."""
+    gamma: float = 1e-3
+    """Learning rate of the resistances in Eq. (1), per step; 0: they stay at 1."""
+    eta: float = 1.0
+    """Nudge amplitude: how far the clamped state moves along minus the loss gradient."""
+    resistance_min: float = 0.1
+    resistance_max: float = 10.0
+    """Resistances are clipped to [resistance_min, resistance_max]."""
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """How and where a run is carried out. Nothing here changes what it computes, bar the first."""
 
@@ -135,6 +150,7 @@ class Config:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     model: ModelConfig = field(default_factory=ModelConfig)
     optim: OptimConfig = field(default_factory=OptimConfig)
+    rule: RuleConfig = field(default_factory=RuleConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
 
@@ -264,6 +280,7 @@ def run_name(config: Config) -> str:
 def validate(config: Config) -> Config:
     """`config` itself, once every number in it is in its range. Raises ConfigError."""
     d, a, m, o, r = config.data, config.augment, config.model, config.optim, config.run
+    u = config.rule
     checks = [
         ("recipe", config.recipe, config.recipe in RECIPES, f"be one of {', '.join(RECIPES)}"),
         ("train_examples", d.train_examples, (d.train_examples or 1) > 0, "be positive"),
@@ -281,6 +298,10 @@ def validate(config: Config) -> Config:
         ("bias_scale", o.bias_scale, o.bias_scale >= 0, "not be negative"),
         ("label_smoothing", o.label_smoothing, 0 <= o.label_smoothing < 1, "lie in [0, 1)"),
         ("ema", o.ema, 0 <= o.ema < 1, "lie in [0, 1)"),
+        ("gamma", u.gamma, u.gamma >= 0, "not be negative"),
+        ("eta", u.eta, u.eta > 0, "be positive"),
+        ("resistance_min", u.resistance_min, 0 < u.resistance_min <= 1, "lie in (0, 1]"),
+        ("resistance_max", u.resistance_max, u.resistance_max >= 1, "be at least 1"),
         ("seed", r.seed, 0 <= r.seed < 2**32, "lie in [0, 2^32)"),
         ("devices", r.devices, (r.devices or 1) > 0, "be positive"),
         ("steps_per_call", r.steps_per_call, r.steps_per_call >= 0, "not be negative"),

@@ -28,7 +28,9 @@ def fold(variables: Mapping[str, Any], law: str) -> dict[str, Any]:
 
     `variables` holds `params` and, for a model with batch norm, `batch_stats`; nothing in it is
     changed. A constant force goes into the bias, of the norm where there is one. A force with a
-    matrix M goes into the kernel, K (I + M), after the norm's running statistics have.
+    matrix M goes into the kernel, K (I + M), after the norm's running statistics have. Resistances
+    between channels (`physjax.channels`) divide the kernel. What has no
+    force, a bare convolution or a norm that stands alone, stays as it is.
 
     Raises ValueError for a law that is not affine.
     """
@@ -42,7 +44,9 @@ def fold(variables: Mapping[str, Any], law: str) -> dict[str, Any]:
 def _fold_tree(params: Mapping[str, Any], stats: Mapping[str, Any], law: ForceLaw) -> Any:
     if getattr(params.get("kernel"), "ndim", 0) == 4:
         return _fold_layer(params, stats, law)
-    new_params, new_stats = {}, {}
+    new_params: dict[str, Any] = {}
+    # The statistics of a norm that stands alone stay as they are.
+    new_stats = {name: v for name, v in stats.items() if not isinstance(v, Mapping)}
     for name, value in params.items():
         if isinstance(value, Mapping):
             new_params[name], below = _fold_tree(value, stats.get(name, {}), law)
@@ -55,7 +59,12 @@ def _fold_tree(params: Mapping[str, Any], stats: Mapping[str, Any], law: ForceLa
 
 def _fold_layer(layer: Mapping[str, Any], stats: Mapping[str, Any], law: ForceLaw) -> Any:
     assert law.affine is not None
+    layer = dict(layer)
+    if "resistances" in layer:
+        layer["kernel"] = layer["kernel"] / layer.pop("resistances")[None, None]
     kernel, channels = layer["kernel"], layer["kernel"].shape[-1]
+    if set(layer) == {"kernel"}:  # a bare convolution has no force
+        return {"kernel": kernel}, stats
     matrix, offset = law.affine(layer, channels)
     if matrix is None:
         if "norm" in layer:

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from physjax.channels import observe
 from physjax.conv import conv
 from physjax.forces import ForceLaw, get_law
 
@@ -80,7 +81,9 @@ class PhysicsLayer(nn.Module):
     law whose parameters are at their start values it computes the same, bit for bit.
 
     Parameters (one dictionary): `kernel` [kh, kw, in, out]; `bias` [out], absent where a norm
-    follows; and those of the law, for `ring`: `interaction_strength` [], `neighbor_forces` [out].
+    follows; those of the law, for `ring`: `interaction_strength` [], `neighbor_forces` [out]; and
+    with coupling="coupled" `resistances` [in, out], 1 at the start, by which the kernel is divided
+    and which no gradient reaches (`physjax.channels`).
 
     Attributes:
       features: output channels C.
@@ -93,6 +96,9 @@ class PhysicsLayer(nn.Module):
       learn_strength: whether s is trained; else it stays where it starts.
       norm: makes a normalisation module that takes `use_running_average`, or None.
       activation: the nonlinearity, or None.
+      coupling: "none", or "coupled" for resistors between its channels.
+      bare: the kernel alone, without bias, norm, force and activation, for the convolutions of a
+        pre-activation network, whose output meets its norm and nonlinearity elsewhere.
       method: how the convolution is computed, see `physjax.conv.conv`.
       dtype: of the arithmetic; parameters are float32.
 
@@ -109,6 +115,8 @@ class PhysicsLayer(nn.Module):
     learn_strength: bool = True
     norm: Callable[..., nn.Module] | None = None
     activation: Callable[[jax.Array], jax.Array] | None = None
+    coupling: str = "none"
+    bare: bool = False
     method: str = "auto"
     dtype: Any = jnp.float32
     kernel_init: Initializer = he_kernel_init
@@ -128,10 +136,18 @@ class PhysicsLayer(nn.Module):
                 f"images have {channels} channels; this layer was made for in_features="
                 f"{self.in_features}"
             )
+        if self.coupling not in ("none", "coupled"):
+            raise ValueError(f"coupling is {self.coupling!r}; it must be 'none' or 'coupled'")
         law = get_law(self.law) if isinstance(self.law, str) else self.law
 
         shape = (*kernel_size, channels, self.features)
         kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        if self.coupling == "coupled":
+            resistances = self.param(
+                "resistances", nn.initializers.ones, (channels, self.features), jnp.float32
+            )
+            kernel_HWIO = kernel_HWIO / jax.lax.stop_gradient(resistances)[None, None]
+            images_NHWC = observe(self, "input", images_NHWC)
         y = conv(
             images_NHWC.astype(self.dtype),
             kernel_HWIO.astype(self.dtype),
@@ -139,9 +155,15 @@ class PhysicsLayer(nn.Module):
             padding=self.padding,
             method=self.method,
         )
+        if not self.bare:
+            y = self._norm_force_activation(y, law, math.prod(shape[:-1]), train)
+        return observe(self, "output", y) if self.coupling == "coupled" else y
+
+    def _norm_force_activation(
+        self, y: jax.Array, law: ForceLaw, fan_in: int, train: bool
+    ) -> jax.Array:
         if self.norm is None:
-            init = self.bias_init(math.prod(shape[:-1]))
-            bias = self.param("bias", init, (self.features,), jnp.float32)
+            bias = self.param("bias", self.bias_init(fan_in), (self.features,), jnp.float32)
             y = y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
         else:
             y = self.norm(name="norm")(y, use_running_average=not train)

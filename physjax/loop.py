@@ -368,15 +368,21 @@ def best_epoch(epochs: list[EpochRecord]) -> EpochRecord | None:
 
 
 def _diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
-    """By layer with a force of a strength: that `strength`, and the force's RMS, `force_rms`."""
+    """By layer: `strength` and `force_rms` of a force, mean, spread and change of resistances."""
     found: dict[str, dict[str, float]] = {}
 
     def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        figures = {}
         if "force_rms" in sown and "interaction_strength" in node:
-            found["/".join(path)] = {
-                "strength": float(node["interaction_strength"]),
-                "force_rms": float(sown["force_rms"]),
-            }
+            figures["strength"] = float(node["interaction_strength"])
+            figures["force_rms"] = float(sown["force_rms"])
+        if "resistances" in node:
+            resistances = np.asarray(node["resistances"], np.float64)
+            figures["resistance_mean"] = float(resistances.mean())
+            figures["resistance_sd"] = float(resistances.std())
+            figures["resistance_change"] = float(np.abs(resistances - 1).mean())
+        if figures:
+            found["/".join(path)] = figures
         for name, value in node.items():
             if isinstance(value, Mapping):
                 walk(value, sown.get(name, {}), (*path, name))

@@ -6,6 +6,7 @@ at any step and go on, on another number of devices too (only dropout masks depe
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
@@ -18,6 +19,13 @@ from flax import struct
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from physjax.channels import (
+    NUDGES,
+    VOLTAGES,
+    squared_drop_changes,
+    update_resistances,
+    zero_nudges,
+)
 from physjax.config import Config, ConfigError
 from physjax.data import DatasetInfo, augment
 from physjax.models import Classifier, build, image_size, init_variables
@@ -120,6 +128,11 @@ class Task:
             raise ConfigError(f"batch_size is {batch}, but there are only {n} training images")
 
     @property
+    def couples(self) -> bool:
+        """Whether resistances between the channels learn by Eq. (1)."""
+        return self.config.rule.update_rule == "coupled"
+
+    @property
     def axis_name(self) -> str | None:
         return AXIS if self.shards > 1 else None
 
@@ -139,7 +152,11 @@ class Task:
     def model(self) -> Classifier:
         dtype = jnp.bfloat16 if self.config.run.precision == "bf16" else jnp.float32
         return build(
-            self.config.model, self.info.num_classes, dtype=dtype, axis_name=self.axis_name
+            self.config.model,
+            self.info.num_classes,
+            dtype=dtype,
+            axis_name=self.axis_name,
+            coupling="coupled" if self.couples else "none",
         )
 
     def optimizer(self) -> optax.GradientTransformation:
@@ -149,7 +166,7 @@ class Task:
 def init_state(task: Task) -> TrainState:
     """The state before the first step, a pure function of the config."""
     seed = task.config.run.seed
-    model = build(task.config.model, task.info.num_classes)
+    model = dataclasses.replace(task, shards=1).model()
     variables = init_variables(model, stream_key(seed, "init", 0), task.image_size)
     params = variables["params"]
     return TrainState(
@@ -217,30 +234,43 @@ def train_step(
     dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
     model = task.model()
 
-    def objective(params: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+    def objective(params: Any, nudges: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
         logits, changed = model.apply(
-            _variables(params, state.batch_stats),
+            {**_variables(params, state.batch_stats), **nudges},
             inputs,
             train=True,
-            mutable=["batch_stats"],
+            mutable=["batch_stats", VOLTAGES],
             rngs={"dropout": dropout},
         )
         losses = _cross_entropy(logits, targets, config.optim.label_smoothing)
         total = jnp.sum(jnp.where(mask, losses, 0.0)) / count
-        return total, (logits, changed.get("batch_stats", {}))
+        return total, (logits, changed)
 
-    grads, (logits, batch_stats) = jax.grad(objective, has_aux=True)(state.params)
+    nudges: dict[str, Any] = {}
+    if task.couples:
+        shapes = jax.eval_shape(lambda: objective(state.params, {})[1][1][VOLTAGES])
+        nudges = {NUDGES: zero_nudges(shapes)}
+    (grads, pulls), (logits, changed) = jax.grad(objective, argnums=(0, 1), has_aux=True)(
+        state.params, nudges
+    )
     losses = jnp.where(mask, _cross_entropy(logits, targets), 0.0)
     hits = mask & (jnp.argmax(logits, -1) == targets)
     grads, loss_sum, correct = _sum_over_shards(task, (grads, jnp.sum(losses), jnp.sum(hits)))
     updates, opt_state = task.optimizer().update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
+    if task.couples:
+        # The gradient of the mean loss, times the count: of each example's own loss.
+        own = jax.tree.map(lambda g: g * count, pulls[NUDGES])
+        drops = squared_drop_changes(changed[VOLTAGES], own, config.rule.eta)
+        drops = jax.tree.map(lambda d: d / count, _sum_over_shards(task, drops))
+        bounds = (config.rule.resistance_min, config.rule.resistance_max)
+        params = update_resistances(params, drops, config.rule.gamma, bounds)
     bad_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step).astype(jnp.int32)
     return TrainState(
         step=state.step + 1,
         seed=state.seed,
         params=params,
-        batch_stats=batch_stats,
+        batch_stats=changed.get("batch_stats", {}),
         opt_state=opt_state,
         ema=optax.incremental_update(params, state.ema, 1 - config.optim.ema)
         if config.optim.ema

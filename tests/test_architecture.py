@@ -19,7 +19,7 @@ ORDER = [
     {"config", "coupled"},
     {"runtime", "records"},
     {"data", "forces", "winograd", "report"},
-    {"conv", "pooling"},
+    {"conv", "pooling", "channels"},
     {"layers"},
     {"models"},
     {"fold", "summary", "optim"},

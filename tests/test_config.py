@@ -64,6 +64,10 @@ def test_paper_recipe_is_what_the_authors_ran() -> None:
         ("data", "train_examples", -5),
         ("augment", "pad", -1),
         ("augment", "cutout", -1),
+        ("rule", "gamma", -1.0),
+        ("rule", "eta", 0.0),
+        ("rule", "resistance_min", 0.0),
+        ("rule", "resistance_max", 0.5),
         ("run", "seed", -1),
         ("run", "name", "a/b"),
         ("run", "name", ""),
@@ -96,7 +100,7 @@ def test_identity_leaves_out_what_changes_nothing() -> None:
 
 
 def test_every_field_can_be_overridden_from_the_command_line() -> None:
-    for part in ("data", "augment", "model", "optim", "run"):
+    for part in ("data", "augment", "model", "optim", "rule", "run"):
         for field in dataclasses.fields(getattr(Config(), part)):
             option = "model" if (part, field.name) == ("model", "name") else field.name
             default = getattr(getattr(RECIPES["paper"], part), field.name)

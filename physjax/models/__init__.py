@@ -17,11 +17,21 @@ from physjax.layers import Dense, PhysicsLayer, torch_bias_init, torch_kernel_in
 from physjax.models.alexnet import ALEXNET, PHYSICS
 from physjax.models.base import Classifier, ModelSpec
 from physjax.models.cnn import CNN
+from physjax.models.densenet import DENSENET
+from physjax.models.googlenet import GOOGLENET
+from physjax.models.resnet import RESNET18, RESNET20
+from physjax.models.vgg import VGG11, VGG16
 
 MODELS: dict[str, ModelSpec] = {
     "cnn": CNN,
     "alexnet": ALEXNET,
     "physics": PHYSICS,
+    "vgg11": VGG11,
+    "vgg16": VGG16,
+    "googlenet": GOOGLENET,
+    "resnet18": RESNET18,
+    "resnet20": RESNET20,
+    "densenet": DENSENET,
 }
 
 __all__ = [
@@ -68,24 +78,28 @@ def build(
     dtype: jnp.dtype = jnp.float32,
     axis_name: str | None = None,
     law: str | None = None,
+    coupling: str = "none",
 ) -> Classifier:
     """The network that `config` describes.
 
     `dtype` is that of the arithmetic. `axis_name` names the mapped axis over which batch-norm
     statistics are averaged; None where there is none. `law` overrides the configured force law:
-    `law="none"` gives the plain twin. Raises ConfigError for names that do not exist.
+    `law="none"` gives the plain twin. `coupling` is PhysicsLayer's.
+    Raises ConfigError for names that do not exist.
     """
     spec = get_spec(config)
     torch_init = spec.torch_init and config.size == "paper"
     init = {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
-    norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
+    batch_norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
+    norm = batch_norm if config.norm == "batch" else None
     layer = partial(
         PhysicsLayer,
         law=get_law(law or law_name(config)),
         interaction_strength=config.interaction_strength,
         learn_strength=config.learn_strength,
-        norm=norm if config.norm == "batch" else None,
+        norm=norm,
         method=config.conv,
+        coupling=coupling,
         dtype=dtype,
         **init,
     )
@@ -93,6 +107,7 @@ def build(
         num_classes=num_classes,
         layer=layer,
         dense=partial(Dense, dtype=dtype, **init),
+        norm=norm,
         dropout=config.dropout,
         width=config.width,
         **dict(spec.options or {}),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import jax
 from flax import linen as nn
-from physjax.pooling import adaptive_avg_pool, max_pool
 
 from physjax.models.base import Classifier, ModelSpec
+from physjax.pooling import adaptive_avg_pool, max_pool
 
 
 class AlexNetCifar(Classifier):

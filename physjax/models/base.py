@@ -19,6 +19,7 @@ class Classifier(nn.Module):
       num_classes: classes K.
       layer: makes every convolution of the network, with its norm, force and activation.
       dense: makes every dense layer, called with its number of outputs.
+      norm: makes a norm that stands alone, as pre-activation networks have it; None: none.
       dropout: probability of dropping a unit before a dense layer of the head.
       width: factor on the number of channels of every layer but the last.
     """
@@ -26,6 +27,7 @@ class Classifier(nn.Module):
     num_classes: int
     layer: LayerFactory
     dense: Callable[..., nn.Module]
+    norm: Callable[..., nn.Module] | None = None
     dropout: float = 0.0
     width: float = 1.0
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import jax
 from flax import linen as nn
-from physjax.pooling import max_pool
 
 from physjax.models.base import Classifier, ModelSpec
+from physjax.pooling import max_pool
 
 
 class BasicCNN(Classifier):

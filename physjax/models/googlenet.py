@@ -1,0 +1,106 @@
+"""GoogLeNet, the first Inception network (Szegedy et al., arXiv:1409.4842).
+
+As in torchvision every convolution has a batch norm, and the branch that the paper draws with 5x5
+kernels has 3x3 ones: 6,624,904 parameters at 1,000 classes. The auxiliary heads of the paper, which
+helped to train a network without batch norm, are left out.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from physjax.layers import LayerFactory
+from physjax.models.base import Classifier, ModelSpec
+from physjax.pooling import max_pool
+
+# Channels by block: 1x1; reduced, 3x3; reduced, second 3x3; after the pool. None: a pool.
+_BLOCKS: dict[str, tuple[int, int, int, int, int, int] | None] = {
+    "3a": (64, 96, 128, 16, 32, 32),
+    "3b": (128, 128, 192, 32, 96, 64),
+    "pool3": None,
+    "4a": (192, 96, 208, 16, 48, 64),
+    "4b": (160, 112, 224, 24, 64, 64),
+    "4c": (128, 128, 256, 24, 64, 64),
+    "4d": (112, 144, 288, 32, 64, 64),
+    "4e": (256, 160, 320, 32, 128, 128),
+    "pool4": None,
+    "5a": (256, 160, 320, 32, 128, 128),
+    "5b": (384, 192, 384, 48, 128, 128),
+}
+
+
+def _halve(x: jax.Array, window: int = 3) -> jax.Array:
+    """Max pool of stride 2. Windows may reach over the lower right edge (PyTorch's ceil_mode)."""
+    pad = (0, window - 2)
+    return max_pool(x, (window, window), strides=(2, 2), padding=(pad, pad))
+
+
+class Inception(nn.Module):
+    """Four branches side by side: 1x1; 1x1 and 3x3; 1x1 and 3x3; 3x3 max pool and 1x1."""
+
+    layer: LayerFactory
+    features: tuple[int, ...]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        one, reduced3, three, reduced5, five, pooled = self.features
+
+        def conv(x: jax.Array, features: int, kernel_size: int, name: str) -> jax.Array:
+            arguments: dict[str, Any] = {"kernel_size": kernel_size, "activation": nn.relu}
+            return self.layer(features, **arguments, name=name)(x, train)
+
+        branches = [
+            conv(x, one, 1, "branch1"),
+            conv(conv(x, reduced3, 1, "branch2_reduce"), three, 3, "branch2"),
+            conv(conv(x, reduced5, 1, "branch3_reduce"), five, 3, "branch3"),
+            conv(max_pool(x, (3, 3), (1, 1), "SAME"), pooled, 1, "branch4"),
+        ]
+        return jnp.concatenate(branches, axis=-1)
+
+
+class GoogLeNet(Classifier):
+    """For 32x32 images: a 3x3 stem of stride 1 without a pool, the rest as in the original."""
+
+    def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
+        """The first layer, 64 channels."""
+        return self.layer(self.channels(64), activation=nn.relu, name="conv1")(images_NHWC, train)
+
+    @nn.compact
+    def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
+        x = self.stem(images_NHWC, train)
+        x = self.layer(self.channels(64), kernel_size=1, activation=nn.relu, name="conv2")(x, train)
+        x = self.layer(self.channels(192), activation=nn.relu, name="conv3")(x, train)
+        x = _halve(x)
+        for name, features in _BLOCKS.items():
+            if features is None:
+                x = _halve(x, 3 if name == "pool3" else 2)
+            else:
+                widths = tuple(self.channels(count) for count in features)
+                x = Inception(self.layer, widths, name=f"inception{name}")(x, train)
+        x = self.drop(x.mean(axis=(1, 2)), train)
+        return self.dense(self.num_classes, name="fc")(x).astype("float32")
+
+
+class GoogLeNetPaper(GoogLeNet):
+    """The original for 224x224 images: 6,624,904 parameters at 1,000 classes."""
+
+    def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
+        """7x7 of stride 2, and a 3x3 pool of stride 2."""
+        layer = self.layer(
+            self.channels(64),
+            kernel_size=7,
+            strides=2,
+            padding=3,
+            activation=nn.relu,
+            name="conv1",
+        )
+        return _halve(layer(images_NHWC, train))
+
+
+GOOGLENET = ModelSpec(
+    "GoogLeNet", {"cifar": GoogLeNet, "paper": GoogLeNetPaper}, {"cifar": 32, "paper": 224}
+)
