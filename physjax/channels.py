@@ -41,7 +41,7 @@ def observe(module: nn.Module, name: str, x_NHWC: jax.Array) -> jax.Array:
     voltages = jnp.mean(x_NHWC.astype(jnp.float32), axis=(1, 2))
     module.sow(VOLTAGES, name, voltages, reduce_fn=lambda _, new: new)
     if module.has_variable(NUDGES, name):
-        nudge = module.get_variable(NUDGES, name)
+        nudge: jax.Array = module.get_variable(NUDGES, name)
         x_NHWC = x_NHWC + jnp.broadcast_to(nudge, x_NHWC.shape).astype(x_NHWC.dtype)
     return x_NHWC
 
@@ -99,7 +99,7 @@ def update_resistances(
 
     `changes` is :func:`squared_drop_changes`, averaged over the examples.
     """
-    updated = {}
+    updated: dict[str, Any] = {}
     for name, value in params.items():
         if name == "resistances":
             step = gamma / jnp.square(value) * changes["drops"]

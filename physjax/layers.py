@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.channels import observe
-from physjax.conv import conv
+from physjax.conv import Method, conv
 from physjax.forces import ForceLaw, get_law
 
 Initializer = Callable[..., jax.Array]
@@ -117,7 +117,7 @@ class PhysicsLayer(nn.Module):
     activation: Callable[[jax.Array], jax.Array] | None = None
     coupling: str = "none"
     bare: bool = False
-    method: str = "auto"
+    method: Method = "auto"
     dtype: Any = jnp.float32
     kernel_init: Initializer = he_kernel_init
     bias_init: BiasInitializer = zero_bias_init

@@ -17,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
@@ -170,10 +171,10 @@ class _Run:
         self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
 
         train = self.dataset.train
-        self.train = place(task, (train.images, train.labels))
-        self.test = place(task, (self.dataset.test.images, self.dataset.test.labels))
+        self.train = _arrays(task, train)
+        self.test = _arrays(task, self.dataset.test)
         held = self.dataset.validation
-        self.validation = None if held is None else place(task, (held.images, held.labels))
+        self.validation = None if held is None else _arrays(task, held)
         # Uncompiled functions wait for each other; ahead of time all the compiling is one figure.
         began = time.monotonic()
         self.order = jax.jit(epoch_order, static_argnums=2)
@@ -344,6 +345,11 @@ class _Run:
                 confusion=evaluation.confusion.tolist(),
             )
         )
+
+
+def _arrays(task: Task, split: data.Split) -> tuple[jax.Array, jax.Array]:
+    images, labels = place(task, (split.images, split.labels))
+    return jnp.asarray(images), jnp.asarray(labels)
 
 
 def _steps_per_call(platform: str) -> int:

@@ -56,10 +56,10 @@ class Metrics(struct.PyTreeNode):
     def zero(cls) -> Metrics:
         """Nothing counted yet."""
         return cls(
-            np.zeros((), np.float32),
-            np.zeros((), np.int32),
-            np.zeros((), np.int32),
-            np.full((), NEVER, np.int32),
+            jnp.zeros((), jnp.float32),
+            jnp.zeros((), jnp.int32),
+            jnp.zeros((), jnp.int32),
+            jnp.full((), NEVER, jnp.int32),
         )
 
     def merge(self, other: Metrics) -> Metrics:
@@ -176,7 +176,7 @@ def init_state(task: Task) -> TrainState:
         batch_stats=variables.get("batch_stats", {}),
         opt_state=task.optimizer().init(params),
         ema=jax.tree.map(jnp.copy, params) if task.config.optim.ema else {},
-        metrics=jax.tree.map(jnp.asarray, Metrics.zero()),
+        metrics=Metrics.zero(),
     )
 
 

@@ -18,14 +18,17 @@ ORDER = [
     {"errors"},
     {"config", "coupled"},
     {"runtime", "records"},
+    {"grid"},
+    {"study_records"},
     {"data", "forces", "winograd", "report"},
     {"conv", "pooling", "channels"},
     {"layers"},
     {"models"},
     {"fold", "summary", "optim"},
     {"step"},
-    {"checkpoint", "progress", "tensorboard"},
-    {"loop"},
+    {"checkpoint", "progress", "tensorboard", "prediction"},
+    {"loop", "study_display"},
+    {"study"},
     {"cli"},
 ]
 RANK = {name: rank for rank, names in enumerate(ORDER) for name in names}
@@ -68,7 +71,14 @@ def test_coupled_stands_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    "module", ["physjax", "physjax.records", "physjax.report.run", "physjax.cli"]
+    "module",
+    [
+        "physjax",
+        "physjax.records",
+        "physjax.report.run",
+        "physjax.report.study",
+        "physjax.cli",
+    ],
 )
 def test_records_can_be_read_and_drawn_without_jax(module: str) -> None:
     code = f"import sys, {module}; sys.exit('jax' in sys.modules)"

@@ -14,7 +14,10 @@ from physjax.models import build, init_variables
 
 
 def random_variables(config: ModelConfig) -> dict:
-    variables = init_variables(build(config, 10), jax.random.key(0), 32)
+    return perturbed(init_variables(build(config, 10), jax.random.key(0), 32))
+
+
+def perturbed(variables: dict) -> dict:
     rng = np.random.default_rng(0)
 
     def perturb(x: jax.Array) -> jax.Array:
@@ -69,6 +72,31 @@ def test_a_matrix_law_folds_through_the_batch_norm(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(LAWS, "pull", pull)
     for norm in ("batch", "none"):
         test_folded_model_gives_the_same_logits("pull", norm)
+
+
+# Few stages and blocks: the ways in which these networks differ are all in the first ones.
+SHORT = {
+    "resnet20": {"depths": (1, 1), "features": (16, 32)},
+    "resnet18": {"depths": (1, 1), "features": (64, 128)},
+    "densenet": {"depths": (1, 1)},
+}
+
+
+@pytest.mark.parametrize("base", SHORT)
+@pytest.mark.parametrize("law", ["ring", "spring"])
+def test_blocks_fold_too(base: str, law: str) -> None:
+    config = ModelConfig(base, law=law, width=0.1, conv="direct")
+    model = build(config, 5).clone(**SHORT[base])
+    plain = build(config, 5, law="none").clone(**SHORT[base])
+    variables = perturbed(init_variables(model, jax.random.key(0), 8))
+    folded = fold(variables, law)
+    fresh = jax.eval_shape(lambda: init_variables(plain, jax.random.key(0), 8))
+    assert jax.tree.map(jnp.shape, folded) == jax.tree.map(jnp.shape, fresh)
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 8, 8, 3)), jnp.float32)
+    expected = jax.jit(model.apply)(variables, images)
+    plain_apply = jax.jit(plain.apply)
+    np.testing.assert_allclose(plain_apply(folded, images), expected, rtol=2e-4, atol=2e-4)
+    assert np.abs(plain_apply(_without_force(variables), images) - expected).max() > 1e-2
 
 
 def test_a_law_that_is_not_affine_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.flatten_util
 import jax.numpy as jnp
@@ -18,7 +20,7 @@ from physjax.forces.normalization import exponential_weights, neighborhood_sum
 RING_LAWS = [name for name in LAWS if name != "lrn"]
 
 
-def random_params(law: ForceLaw, channels: int, seed: int) -> dict[str, np.ndarray]:
+def random_params(law: ForceLaw, channels: int, seed: int) -> dict[str, Any]:
     """Parameters large enough to matter, the strength among them."""
     rng = np.random.default_rng(seed)
     own = {name: rng.normal(size=v.shape) * 0.3 for name, v in law.init(channels).items()}
@@ -186,8 +188,8 @@ def test_divisive_by_hand() -> None:
     # A neighbour at distance 2, round the ring's end, adds to what divides channel 0.
     y = jnp.zeros(16).at[0].set(1.0).at[14].set(3.0)
     force = LAWS["divisive"].force({"exponents": jnp.zeros(16).at[0].set(2.0)}, y)
-    expected = (1 + WEIGHTS[0] + WEIGHTS[2] * 9) ** -2 - 1
-    np.testing.assert_allclose(force[0], expected, rtol=1e-6)
+    pulled = (1 + WEIGHTS[0] + WEIGHTS[2] * 9) ** -2 - 1
+    np.testing.assert_allclose(force[0], pulled, rtol=1e-6)
     np.testing.assert_array_equal(force[1:], np.zeros(15))
 
 

@@ -6,6 +6,7 @@ A new base is one file with a :class:`ModelSpec` in it and one line in `MODELS`.
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -89,7 +90,9 @@ def build(
     """
     spec = get_spec(config)
     torch_init = spec.torch_init and config.size == "paper"
-    init = {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
+    init: dict[str, Any] = (
+        {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
+    )
     batch_norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
     norm = batch_norm if config.norm == "batch" else None
     layer = partial(

@@ -1,0 +1,196 @@
+"""Carry out a study: run what is missing of its grid, one run after another, and record it.
+
+A study may be killed at any moment. A run that has ended has a record in the study's folder and
+is never run again; one that has not goes on from its last checkpoint; and a run that ended just
+before the kill is only recorded.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import jax
+from rich.console import Console
+
+from physjax import data, runtime
+from physjax.config import Config, run_name
+from physjax.errors import NotFinite
+from physjax.grid import Cell, Study, plan
+from physjax.loop import fit
+from physjax.models import law_name
+from physjax.prediction import Costs, Estimate, earlier_runs
+from physjax.progress import format_seconds
+from physjax.records import RecordError, RunFolder
+from physjax.step import Task
+from physjax.study_display import StudyDisplay
+from physjax.study_records import StudyFolder, StudyRecord, alone, portable
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a study is carried out on this machine; it changes nothing that is computed."""
+
+    results_dir: Path = Path("results")
+    """Studies lie below it: what is committed."""
+    runs_dir: Path = Path("runs")
+    """Checkpoints lie below it, in runs_dir/<study>/<run>."""
+    data_dir: str | None = None
+    """TFDS folder. None: $TFDS_DATA_DIR, else TFDS's default."""
+    devices: int | None = None
+    """How many local devices to use; None: all."""
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One run as :func:`survey` lists it."""
+
+    cell: Cell
+    state: str
+    """`done`, `failed`, `begun` or `missing`."""
+    left: Estimate
+    """What is left of it."""
+
+
+def check(study: Study) -> dict[Cell, Config]:
+    """Every run of `study`. Raises UserError where a name or value in it cannot be."""
+    runs = plan(study)
+    for config in runs.values():
+        law_name(config.model)
+        data.resolve(config.data)
+    return runs
+
+
+def survey(name: str, study: Study, place: Place) -> list[Planned]:
+    """What there is of the study and what is left, and at what cost. Nothing is written."""
+    runs = check(study)
+    done = StudyFolder(place.results_dir / name).read(runs)
+    costs = _costs(place)
+    return [_planned(cell, _placed(c, name, place), done, costs) for cell, c in runs.items()]
+
+
+def carry_out(
+    name: str, study: Study, place: Place, console: Console | None = None
+) -> dict[Cell, StudyRecord]:
+    """Run what is missing of `study`; all its records.
+
+    A run whose loss is not finite is recorded as failed, and the study goes on. Raises UserError
+    for what cannot be carried out, before anything is run, and Interrupted when a signal came.
+    """
+    runs = check(study)
+    folder = StudyFolder(place.results_dir / name)
+    with alone(place.runs_dir / name):
+        folder.open(study)
+        done = folder.read(runs)
+        missing = [cell for cell in runs if cell not in done]
+        _check_data({cell: _placed(runs[cell], name, place) for cell in missing}, done)
+        costs = _costs(place) if missing else None
+        with StudyDisplay(name, len(runs), console) as display:
+            display.say(f"study {name}: {len(runs)} runs, {len(done)} of them done")
+            for number, cell in enumerate(missing):
+                assert costs is not None
+                config = _placed(runs[cell], name, place)
+                left = [
+                    _planned(c, _placed(runs[c], name, place), done, costs).left.seconds
+                    for c in missing[number:]
+                ]
+                display.begin(cell.name, len(done), left)
+                record = _run(cell, config, display)
+                folder.write(record)
+                done[cell] = record
+                if record.result is not None:
+                    costs.add(record.config, record.result)
+                display.end(len(done))
+    return {cell: done[cell] for cell in runs}
+
+
+def _run(cell: Cell, config: Config, display: StudyDisplay) -> StudyRecord:
+    try:
+        record = fit(config, display.console)
+    except NotFinite as error:
+        # A fact about the arm, not about the study: the others are still worth their time.
+        display.say(f"{cell.name} failed: {error}", loud=True)
+        # The message ends with what to do about it and where, which is of this machine.
+        failure = str(error).split(";")[0]
+        return portable(cell, RunFolder(_path(config)).read(), failure)
+    return portable(cell, record)
+
+
+def _placed(config: Config, name: str, place: Place) -> Config:
+    """`config` with the folders and devices of this machine."""
+    return dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, data_dir=place.data_dir),
+        run=dataclasses.replace(
+            config.run, runs_dir=str(place.runs_dir / name), devices=place.devices
+        ),
+    )
+
+
+def _path(config: Config) -> Path:
+    return Path(config.run.runs_dir) / run_name(config)
+
+
+def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]) -> None:
+    """Load each data set once, so that what cannot be run is said before anything is.
+
+    Raises UserError where a data set cannot be had, where a batch does not fit it, and where the
+    study's records were made with other images of the same name.
+    """
+    loaded: dict[object, data.Dataset] = {}
+    for cell, config in missing.items():
+        if config.data not in loaded:
+            loaded[config.data] = data.load(config.data)
+        here = loaded[config.data]
+        Task(config, here.info, len(here.train))
+        for other, record in done.items():
+            if record.result is None or other.dataset != cell.dataset:
+                continue
+            mark = record.result.data["fingerprint"]
+            if mark != here.info.fingerprint:
+                raise RecordError(
+                    f"the images of {cell.dataset} here ({here.info.source}, fingerprint "
+                    f"{here.info.fingerprint[:12]}) are not those of the study's records "
+                    f"({mark[:12]}): their runs cannot be compared; use the same copy"
+                )
+
+
+def _costs(place: Place) -> Costs:
+    machine = runtime.device_facts(place.devices or jax.local_device_count())
+    return Costs(earlier_runs(place.results_dir, place.runs_dir), machine)
+
+
+def _planned(cell: Cell, config: Config, done: Mapping[Cell, StudyRecord], costs: Costs) -> Planned:
+    if cell in done:
+        state = "done" if done[cell].result is not None else "failed"
+        return Planned(cell, state, Estimate(0.0, ""))
+    whole = costs.estimate(config)
+    epochs = len(RunFolder(_path(config)).read_epochs())
+    if epochs == 0:
+        return Planned(cell, "missing", whole)
+    share = 1 - epochs / config.optim.epochs
+    left = None if whole.seconds is None else share * whole.seconds
+    return Planned(cell, "begun", Estimate(left, whole.basis))
+
+
+def listing(planned: list[Planned]) -> list[str]:
+    """Lines that show what :func:`survey` found, and the sum."""
+    width = max(len(p.cell.name) for p in planned)
+    lines = []
+    for p in planned:
+        cost = "?" if p.left.seconds is None else format_seconds(p.left.seconds)
+        shown = "" if p.state in ("done", "failed") else f"{cost:>8}  {p.left.basis}"
+        lines.append(f"{p.cell.name:{width}}  {p.state:8}{shown}".rstrip())
+    left = [p.left.seconds for p in planned if p.state in ("begun", "missing")]
+    return [*lines, f"{len(planned)} runs, {len(left)} to do: {total(left)}"]
+
+
+def total(left: list[float | None]) -> str:
+    """`about 2m05s`, or what is known of it."""
+    known = [seconds for seconds in left if seconds is not None]
+    text = f"about {format_seconds(sum(known))}" if known or not left else "cost unknown"
+    if known and len(known) < len(left):
+        text += f", and {len(left) - len(known)} runs of unknown cost"
+    return text

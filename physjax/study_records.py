@@ -1,0 +1,206 @@
+"""What a study leaves behind: a folder that can be committed, and go on on another machine.
+
+    results/<study>/study.toml              the grid
+                    records/<run>.json      config, epochs and result of each run that has ended
+                    tables.md, *.csv        made of the records by `physjax.report.study`
+                    figures/
+
+Checkpoints are not in it. They lie under runs/<study>/<run> and matter only to a run that has not
+ended. Nothing here imports JAX.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import fcntl
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from physjax.config import Config, differences, from_dict, to_dict
+from physjax.grid import Cell, Study, plan, read_toml, to_toml
+from physjax.records import EpochRecord, RecordError, Result, RunRecord
+
+
+@dataclass(frozen=True)
+class StudyRecord:
+    """One run of a study that has ended, well or not."""
+
+    cell: Cell
+    config: Config
+    epochs: tuple[EpochRecord, ...]
+    result: Result | None
+    """None where the run failed."""
+    failure: str | None = None
+    """Why it failed: its loss became infinite or not a number."""
+
+
+def portable(cell: Cell, record: RunRecord, failure: str | None = None) -> StudyRecord:
+    """The record of a run without what belongs to the machine that it ran on: its folders."""
+    config, result = record.config, record.result
+    config = dataclasses.replace(
+        config,
+        data=dataclasses.replace(config.data, data_dir=None, cache_dir=None),
+        run=dataclasses.replace(config.run, runs_dir="runs"),
+    )
+    if result is not None and Path(result.data["source"]).is_absolute():
+        source = "/".join(Path(result.data["source"]).parts[-2:])
+        result = dataclasses.replace(result, data={**result.data, "source": source})
+    return StudyRecord(cell, config, record.epochs, result, failure)
+
+
+class StudyFolder:
+    """The files of one study below the results folder."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def figures(self) -> Path:
+        return self.path / "figures"
+
+    @property
+    def grid_file(self) -> Path:
+        return self.path / "study.toml"
+
+    def record_file(self, cell: Cell) -> Path:
+        """Where the record of a run lies, or will lie."""
+        return self.path / "records" / f"{cell.name}.json"
+
+    def read_study(self) -> Study:
+        """The grid that the folder holds. Raises RecordError where there is none."""
+        if not self.grid_file.exists():
+            raise RecordError(f"{self.path} holds no study: there is no study.toml in it")
+        return read_toml(self.grid_file)
+
+    def open(self, study: Study) -> None:
+        """Start the folder with `study`, go on in it, or extend its grid.
+
+        A grid extends another one where it has all its runs, each with the same config, and more.
+        Raises RecordError, and changes nothing, where `study` is no extension of what is here.
+        """
+        if self.grid_file.exists():
+            before, now = plan(self.read_study()), plan(study)
+            for cell, config in before.items():
+                if cell not in now:
+                    raise RecordError(
+                        f"{self.path} holds a study of another grid, with the run {cell.name}, "
+                        "which is not in this one; extend that grid, or choose another --name"
+                    )
+                changed = differences(config, now[cell])
+                if changed:
+                    raise RecordError(
+                        f"{self.path} holds a study of another config ({'; '.join(changed)} in "
+                        f"{cell.name}); choose another --name"
+                    )
+        elif self.path.exists() and any(self.path.iterdir()):
+            raise RecordError(f"{self.path} is not empty and holds no study; choose another --name")
+        text = to_toml(study)
+        if not self.grid_file.exists() or self.grid_file.read_text() != text:
+            _write(self.grid_file, text)
+
+    def read(self, runs: Mapping[Cell, Config]) -> dict[Cell, StudyRecord]:
+        """The records there are, of the planned `runs`, in their order.
+
+        Raises RecordError for a record that is damaged or was made with another config than the
+        planned one, and where two records of one data set come from different images.
+        """
+        found = {}
+        for cell, config in runs.items():
+            path = self.record_file(cell)
+            if not path.exists():
+                continue
+            found[cell] = read_record(path)
+            if found[cell].cell != cell:
+                raise RecordError(f"{path} is the record of {found[cell].cell}, not of {cell}")
+            changed = differences(found[cell].config, config)
+            if changed:
+                raise RecordError(
+                    f"{path} was made with another config ({'; '.join(changed)}); remove it to "
+                    "have it made again, or choose another --name"
+                )
+        self._check_images(found)
+        return found
+
+    def _check_images(self, found: Mapping[Cell, StudyRecord]) -> None:
+        first: dict[str, tuple[str, Cell]] = {}
+        for cell, record in found.items():
+            if record.result is None:
+                continue
+            mark = record.result.data["fingerprint"]
+            known, other = first.setdefault(cell.dataset, (mark, cell))
+            if mark != known:
+                raise RecordError(
+                    f"in {self.path} the runs {other.name} and {cell.name} saw different images "
+                    f"of {cell.dataset} (fingerprints {known[:12]} and {mark[:12]}): they cannot "
+                    "be compared; remove the records of one copy"
+                )
+
+    def write(self, record: StudyRecord) -> None:
+        """Write the record of a run that has ended: from now on it is never run again."""
+        epochs = ",\n".join(f"  {_json(dataclasses.asdict(e))}" for e in record.epochs)
+        result = None if record.result is None else dataclasses.asdict(record.result)
+        # A line for every part and epoch: small, and a reader's diff shows what differs.
+        text = (
+            f'{{"cell": {_json(dataclasses.asdict(record.cell))},\n'
+            f'"config": {_json(to_dict(record.config))},\n'
+            f'"epochs": [\n{epochs}\n],\n'
+            f'"result": {_json(result)},\n'
+            f'"failure": {_json(record.failure)}}}\n'
+        )
+        _write(self.record_file(record.cell), text)
+
+
+def read_record(path: Path) -> StudyRecord:
+    """The record in one file. Raises RecordError where it cannot be read."""
+    try:
+        values = json.loads(path.read_text())
+        return StudyRecord(
+            Cell(**values["cell"]),
+            from_dict(values["config"]),
+            tuple(EpochRecord(**epoch) for epoch in values["epochs"]),
+            None if values["result"] is None else Result(**values["result"]),
+            values["failure"],
+        )
+    except (json.JSONDecodeError, KeyError, TypeError) as error:
+        raise RecordError(
+            f"{path} is no record of a run ({type(error).__name__}: {error}); remove it to have it "
+            "made again"
+        ) from error
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, allow_nan=False)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a file so that a reader, and a process that is killed, leave the old one or the new."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # One name, not one a process: what a kill leaves behind is overwritten by the next session.
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Hold `folder` against other processes of this machine; the system lets go at any death.
+
+    Raises RecordError where another process holds it.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / ".lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise RecordError(
+                f"another process is at work on the study in {folder}; wait for it, or stop it"
+            ) from None
+        yield

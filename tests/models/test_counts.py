@@ -1,0 +1,80 @@
+"""Parameter counts of the originals against the published ones; nothing is compiled."""
+
+from __future__ import annotations
+
+import math
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from physjax.config import ConfigError, ModelConfig
+from physjax.forces import LAWS
+from physjax.models import MODELS, build, get_spec, image_size
+
+Norm = Literal["batch", "none"]
+Size = Literal["cifar", "paper"]
+
+
+def shapes(config: ModelConfig, num_classes: int, **changed: Any) -> dict:
+    """Shapes of the variables."""
+    size = image_size(config)
+    model = build(config, num_classes).clone(**changed)
+    images = jnp.zeros((1, size, size, 3))
+    return jax.eval_shape(lambda key: model.init(key, images), jax.random.key(0))
+
+
+def parameters(variables: dict) -> int:
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(variables["params"]))
+
+
+# torchvision's models of these names; ResNet-20: table 6 of He et al., worked out below.
+PUBLISHED: list[tuple[str, Size, Norm, int, int]] = [
+    ("alexnet", "paper", "none", 1000, 61_100_840),
+    ("vgg11", "paper", "none", 1000, 132_863_336),
+    ("vgg16", "paper", "none", 1000, 138_357_544),
+    ("googlenet", "paper", "batch", 1000, 6_624_904),
+    ("resnet18", "paper", "batch", 1000, 11_689_512),
+    ("densenet", "paper", "batch", 1000, 7_978_856),
+    ("resnet20", "cifar", "batch", 10, 269_722),
+]
+
+
+@pytest.mark.parametrize(("name", "size", "norm", "classes", "count"), PUBLISHED)
+def test_published_counts(name: str, size: Size, norm: Norm, classes: int, count: int) -> None:
+    config = ModelConfig(name, size=size, norm=norm, law="none")
+    assert parameters(shapes(config, classes)) == count
+
+
+def test_resnet20_by_hand() -> None:
+    convolutions = 27 * 16 + 6 * 144 * 16 + (144 + 5 * 288) * 32 + (288 + 5 * 576) * 64
+    norms = 2 * (7 * 16 + 6 * 32 + 6 * 64)
+    assert convolutions + norms + 64 * 10 + 10 == 269_722
+
+
+def test_densenet_of_100_layers_has_the_published_count() -> None:
+    # Table 2 of Huang et al.: DenseNet-BC (L = 100, k = 12) has 0.8M.
+    variables = shapes(ModelConfig("densenet", law="none"), 10, depths=(16, 16, 16))
+    assert round(parameters(variables), -5) == 800_000
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_law_adds_its_own_parameters_and_nothing_else(name: str) -> None:
+    plain = shapes(ModelConfig(name, law="none"), 10)
+    names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(plain["params"])}
+    for law in LAWS:
+        physics = shapes(ModelConfig(name, law=law), 10)
+        assert physics["batch_stats"] == plain["batch_stats"]
+        own = set(LAWS[law].init(1)) | (
+            {"interaction_strength"} if LAWS[law].has_strength else set()
+        )
+        leaves = jax.tree_util.tree_leaves_with_path(physics["params"])
+        kept = [x for path, x in leaves if path[-1].key not in own]
+        assert kept == jax.tree.leaves(plain["params"])
+        assert {path[-1].key for path, _ in leaves} == names | own
+
+
+def test_resnet20_has_no_original_of_another_size() -> None:
+    with pytest.raises(ConfigError, match=r"'resnet20' has no size 'paper'; it has cifar"):
+        get_spec(ModelConfig("resnet20", size="paper"))

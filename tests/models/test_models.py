@@ -1,0 +1,172 @@
+"""Every base with force laws: shapes of outputs and gradients, and forward passes that really ran."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from physjax.config import ModelConfig
+from physjax.forces import LAWS
+from physjax.models import MODELS, build, get_spec, image_size, init_variables
+from physjax.models.densenet import DenseNet
+from physjax.models.googlenet import Inception, _halve
+from physjax.models.resnet import BasicBlock
+
+CASES = [(name, size) for name, spec in MODELS.items() for size in spec.networks]
+
+
+@pytest.mark.parametrize(("name", "size"), CASES)
+@pytest.mark.parametrize("law", ["ring", "divisive"])
+def test_logits_and_gradients_have_their_shapes(
+    name: str, size: Literal["cifar", "paper"], law: str
+) -> None:
+    config = ModelConfig(name, size=size, law=law, dropout=0.1, conv="direct")
+    model, side = build(config, 7), image_size(config)
+
+    def step(key: jax.Array, images: jax.Array) -> tuple[jax.Array, Any, Any]:
+        variables = model.init(key, images)
+
+        def loss(params: Any) -> tuple[jax.Array, jax.Array]:
+            logits, _ = model.apply(
+                {**variables, "params": params},
+                images,
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": key},
+            )
+            return logits.sum(), logits
+
+        gradient, logits = jax.grad(loss, has_aux=True)(variables["params"])
+        return logits, gradient, variables["params"]
+
+    images = jnp.zeros((2, side, side, 3))
+    logits, gradient, params = jax.eval_shape(step, jax.random.key(0), images)
+    assert (logits.shape, logits.dtype) == ((2, 7), jnp.float32)
+    assert gradient == params
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_ring_starts_as_its_plain_twin_and_then_matters(name: str) -> None:
+    config = ModelConfig(name, law="ring", width=0.05, conv="direct")
+    model = build(config, 5)
+    if isinstance(model, DenseNet):
+        model = model.clone(depths=(2, 1))  # 40 layers are compiled in the studies alone
+    plain = model.clone(layer=build(config, 5, law="none").layer)
+    side = get_spec(config).image_sizes["cifar"]
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, side, side, 3)), jnp.float32)
+    variables = init_variables(model, jax.random.key(0), side)
+
+    @jax.jit
+    def both(variables: dict) -> tuple[jax.Array, jax.Array, jax.Array]:
+        def push(path: Any, x: jax.Array) -> jax.Array:
+            forced = path[-1].key == "neighbor_forces"
+            return x + jnp.linspace(0.0, 0.2, x.size).reshape(x.shape) if forced else x
+
+        pushed = jax.tree_util.tree_map_with_path(push, variables)
+        return (
+            plain.apply(variables, images),
+            model.apply(variables, images),
+            model.apply(pushed, images),
+        )
+
+    start, same, moved = both(variables)
+    assert np.all(np.isfinite(moved))
+    assert np.ptp(start) > 0
+    np.testing.assert_array_equal(same, start)
+    assert np.abs(moved - start).max() > 1e-3
+
+
+def parts(law: str) -> tuple[Any, Any]:
+    """The factories of layers and stand-alone norms."""
+    model = build(ModelConfig("cnn", law=law, conv="direct"), 10)
+    return model.layer, model.norm
+
+
+def forces(variables: Any) -> set[str]:
+    """Paths of the layers that hold a force."""
+    leaves = jax.tree_util.tree_leaves_with_path(variables["params"])
+    return {
+        "/".join(key.key for key in path[:-1])
+        for path, _ in leaves
+        if path[-1].key == "neighbor_forces"
+    }
+
+
+def test_force_acts_after_every_norm_of_a_convolution() -> None:
+    layer, norm = parts("ring")
+    images = jnp.zeros((1, 8, 8, 6))
+    key = jax.random.key(0)
+    block = jax.eval_shape(lambda: BasicBlock(layer, 8, strides=2).init(key, images))
+    assert forces(block) == {"conv1", "conv2", "shortcut"}
+    inception = jax.eval_shape(lambda: Inception(layer, (4, 5, 6, 7, 8, 9)).init(key, images))
+    names = {"branch1", "branch2", "branch3", "branch4", "branch2_reduce", "branch3_reduce"}
+    assert forces(inception) == names
+    densenet = DenseNet(3, layer, nn.Dense, norm, depths=(1, 1))
+    dense = jax.eval_shape(lambda: densenet.init(key, jnp.zeros((1, 8, 8, 3))))
+    assert forces(dense) == {"block1_1_conv1", "block2_1_conv1"}
+    # What is only collected is the kernel alone, and its norms stand alone.
+    assert set(dense["params"]["block1_1_conv2"]) == {"kernel"}
+    assert set(dense["params"]["block1_1_norm"]) == {"scale", "bias"}
+    assert set(dense["batch_stats"]["transition1_norm"]) == {"mean", "var"}
+
+
+def test_option_a_shortcut_takes_every_other_pixel_and_pads_channels() -> None:
+    x = jnp.arange(2 * 4 * 4 * 3.0).reshape(2, 4, 4, 3)
+    block = BasicBlock(parts("none")[0], 6, strides=2, project=False)
+    y = block.shortcut(x, False)
+    np.testing.assert_array_equal(y[..., 1:4], x[:, ::2, ::2])
+    np.testing.assert_array_equal(y[..., [0, 4, 5]], np.zeros((2, 2, 2, 3)))
+
+
+def test_a_block_whose_convolutions_are_zero_is_its_shortcut() -> None:
+    layer, _ = parts("ring")
+    block = BasicBlock(layer, 4)
+    x = jnp.abs(jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3, 4)), jnp.float32))
+    shapes = jax.eval_shape(lambda: block.init(jax.random.key(0), x))
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    np.testing.assert_array_equal(jax.jit(block.apply)(zeros, x), x)
+
+
+@pytest.mark.parametrize(("side", "window", "expected"), [(112, 3, 56), (28, 3, 14), (14, 2, 7)])
+def test_googlenet_pools_round_up(side: int, window: int, expected: int) -> None:
+    # torchvision: MaxPool2d(window, stride=2, ceil_mode=True)
+    pooled = jax.eval_shape(lambda x: _halve(x, window), jnp.zeros((1, side, side, 4)))
+    assert pooled.shape == (1, expected, expected, 4)
+
+
+@pytest.mark.parametrize("law", LAWS)
+@pytest.mark.parametrize("name", ["vgg11", "resnet20"])
+def test_every_law_trains_two_bases(name: str, law: str) -> None:
+    """One gradient step downhill lowers the loss, and every parameter of the law has a gradient."""
+    model = build(ModelConfig(name, law=law, width=0.07, conv="direct"), 3)
+    if name == "vgg11":
+        model = model.clone(depths=(1, 0, 0, 1, 0), hidden=())
+    else:
+        model = model.clone(depths=(1, 1), features=(32, 64))
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.normal(size=(6, 32, 32, 3)), jnp.float32)
+    labels = jnp.eye(3)[np.arange(6) % 3]
+    variables = init_variables(model, jax.random.key(0), 32)
+
+    @jax.jit
+    def loss(params: Any) -> tuple[jax.Array, Any]:
+        def objective(params: Any) -> jax.Array:
+            logits, _ = model.apply(
+                {**variables, "params": params}, images, train=True, mutable=["batch_stats"]
+            )
+            return -jnp.mean(jnp.sum(labels * jax.nn.log_softmax(logits), axis=-1))
+
+        return jax.value_and_grad(objective)(params)
+
+    before, gradient = loss(variables["params"])
+    after, _ = loss(jax.tree.map(lambda p, g: p - 1e-3 * g, variables["params"], gradient))
+    assert after < before
+    own = set(LAWS[law].init(1))
+    found = [x for p, x in jax.tree_util.tree_leaves_with_path(gradient) if p[-1].key in own]
+    assert bool(found) == bool(own)
+    assert all(np.any(x != 0) for x in found)
