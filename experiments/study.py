@@ -1,0 +1,100 @@
+"""Carry out a study: models x laws x data sets x seeds, with tables and figures at its end.
+
+python experiments/study.py --name bases --models cnn alexnet --laws none ring --datasets digits
+
+The same command again, or `--name bases` alone, runs what is missing. A grid may also come from a
+small TOML file: `--grid studies/bases.toml`.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from physjax import cli, runtime
+from physjax.config import ConfigError
+from physjax.grid import Study, from_options, read_toml
+from physjax.study_records import StudyFolder
+
+
+@dataclass(frozen=True)
+class Command:
+    """Which study, and what to do with it."""
+
+    name: str | None = None
+    """The study's folder below results_dir. None: the name of the grid's file."""
+    grid: Path | None = None
+    """A TOML file with the grid. Without it and without models: the study.toml of the folder."""
+    models: tuple[str, ...] = ()
+    laws: tuple[str, ...] = ()
+    """None given: none ring."""
+    datasets: tuple[str, ...] = ()
+    """None given: cifar10."""
+    seeds: int | None = None
+    """How many, from 0. Not given: 3."""
+    recipe: str | None = None
+    """Not given: fast."""
+    bias_scale: float | None = None
+    """Add the control arm scaled-bias: plain, the biases' learning rate multiplied by this."""
+    set: tuple[str, ...] = ()
+    """Fields of the config for every run: --set optim.epochs=3 model.width=0.5"""
+    dry_run: bool = False
+    """List the runs and their predicted cost, and stop."""
+    report: bool = False
+    """Run nothing; make tables and figures of the records there are."""
+    results_dir: Path = Path("results")
+    runs_dir: Path = Path("runs")
+    data_dir: str | None = None
+    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    devices: int | None = None
+    """How many local devices to use; None: all."""
+
+
+def find_grid(command: Command, folder: StudyFolder) -> Study:
+    """The grid that the command names: by its options, its file, or the study's folder."""
+    options = (command.laws, command.datasets, command.seeds, command.recipe, command.bias_scale)
+    given = bool(command.models or command.set) or any(o not in (None, ()) for o in options)
+    if command.grid is not None and given:
+        raise ConfigError("the grid comes from a file or from options; leave out one of them")
+    if command.grid is not None:
+        return read_toml(command.grid)
+    if not given:
+        return folder.read_study()
+    return from_options(
+        command.models,
+        command.laws or ("none", "ring"),
+        command.datasets or ("cifar10",),
+        3 if command.seeds is None else command.seeds,
+        command.recipe or Study.recipe,
+        command.set,
+        command.bias_scale,
+    )
+
+
+def main() -> None:
+    command = tyro.cli(Command, description=__doc__)
+    name = command.name or (command.grid.stem if command.grid else "study")
+    study = find_grid(command, StudyFolder(command.results_dir / name))
+
+    if not command.report:
+        runtime.configure()
+        # After configure(), which must stand before the first use of JAX.
+        from physjax.study import Place, carry_out, listing, survey
+
+        place = Place(command.results_dir, command.runs_dir, command.data_dir, command.devices)
+        if command.dry_run:
+            print("\n".join(listing(survey(name, study, place))))
+            return
+        carry_out(name, study, place)
+
+    from physjax.report import study as report
+
+    for path in report.draw(command.results_dir / name):
+        print(path)
+
+
+if __name__ == "__main__":
+    sys.exit(cli.exit_code(main))
