@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -75,7 +77,7 @@ def test_a_matrix_law_folds_through_the_batch_norm(monkeypatch: pytest.MonkeyPat
 
 
 # Few stages and blocks: the ways in which these networks differ are all in the first ones.
-SHORT = {
+SHORT: dict[str, dict[str, Any]] = {
     "resnet20": {"depths": (1, 1), "features": (16, 32)},
     "resnet18": {"depths": (1, 1), "features": (64, 128)},
     "densenet": {"depths": (1, 1)},

@@ -10,8 +10,7 @@ import jax.numpy as jnp
 import pytest
 
 from physjax.config import ConfigError, ModelConfig
-from physjax.forces import LAWS
-from physjax.models import MODELS, build, get_spec, image_size
+from physjax.models import build, get_spec, image_size
 
 Norm = Literal["batch", "none"]
 Size = Literal["cifar", "paper"]
@@ -43,7 +42,7 @@ PUBLISHED: list[tuple[str, Size, Norm, int, int]] = [
 
 @pytest.mark.parametrize(("name", "size", "norm", "classes", "count"), PUBLISHED)
 def test_published_counts(name: str, size: Size, norm: Norm, classes: int, count: int) -> None:
-    config = ModelConfig(name, size=size, norm=norm, law="none")
+    config = ModelConfig(name, size=size, norm=norm, law="none", conv="direct")
     assert parameters(shapes(config, classes)) == count
 
 
@@ -55,24 +54,8 @@ def test_resnet20_by_hand() -> None:
 
 def test_densenet_of_100_layers_has_the_published_count() -> None:
     # Table 2 of Huang et al.: DenseNet-BC (L = 100, k = 12) has 0.8M.
-    variables = shapes(ModelConfig("densenet", law="none"), 10, depths=(16, 16, 16))
+    variables = shapes(ModelConfig("densenet", law="none", conv="direct"), 10, depths=(16, 16, 16))
     assert round(parameters(variables), -5) == 800_000
-
-
-@pytest.mark.parametrize("name", MODELS)
-def test_a_law_adds_its_own_parameters_and_nothing_else(name: str) -> None:
-    plain = shapes(ModelConfig(name, law="none"), 10)
-    names = {path[-1].key for path, _ in jax.tree_util.tree_leaves_with_path(plain["params"])}
-    for law in LAWS:
-        physics = shapes(ModelConfig(name, law=law), 10)
-        assert physics["batch_stats"] == plain["batch_stats"]
-        own = set(LAWS[law].init(1)) | (
-            {"interaction_strength"} if LAWS[law].has_strength else set()
-        )
-        leaves = jax.tree_util.tree_leaves_with_path(physics["params"])
-        kept = [x for path, x in leaves if path[-1].key not in own]
-        assert kept == jax.tree.leaves(plain["params"])
-        assert {path[-1].key for path, _ in leaves} == names | own
 
 
 def test_resnet20_has_no_original_of_another_size() -> None:
