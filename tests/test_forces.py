@@ -109,8 +109,10 @@ def test_force_keeps_the_type_of_its_input(name: str) -> None:
         assert force.dtype == jnp.bfloat16
 
 
-@settings(derandomize=True, deadline=None, max_examples=8)
-@given(st.sampled_from(RING_LAWS), st.sampled_from([1, 2, 3, 4, 9, 16]), st.integers(-20, 20))
+@pytest.mark.parametrize("channels", [1, 3, 16])
+@pytest.mark.parametrize("name", RING_LAWS)
+@settings(derandomize=True, deadline=None, max_examples=4)
+@given(st.integers(-20, 20))
 def test_laws_commute_with_cyclic_shifts(name: str, channels: int, shift: int) -> None:
     law = LAWS[name]
     params = random_params(law, channels, channels)
