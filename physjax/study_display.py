@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn
+from rich.text import Text
 
 from physjax.progress import format_seconds
 
@@ -76,7 +77,7 @@ class _Clock:
     def text(self) -> str:
         known = [seconds for seconds in self._left if seconds is not None]
         if not known:
-            return "time left unknown until the first run has ended" if self._left else ""
+            return "time left unknown: no record of such a run yet" if self._left else ""
         seconds = sum(known)
         if self._left[0] is not None:
             # A run that takes longer than predicted does not eat up the time of the others.
@@ -93,7 +94,5 @@ class _TimeLeft(TextColumn):
         super().__init__("")
         self._clock = clock
 
-    def render(self, task: object) -> object:  # type: ignore[override]
-        from rich.text import Text
-
+    def render(self, task: Task) -> Text:
         return Text(self._clock.text())

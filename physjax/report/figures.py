@@ -61,7 +61,10 @@ def draw_accuracy(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> N
 
 
 def draw_differences(path: Path, pairs: Sequence[Comparison], palette: dict[str, str]) -> None:
-    """Paired differences of test accuracy with their 95 % t intervals (bars) and every pair."""
+    """Paired differences of test accuracy: every pair, the mean, and the 95 % intervals.
+
+    The solid line is Student's t interval, the dotted one the bootstrap's.
+    """
     with style.figure(path, 7.0, 1.5 + 0.42 * len(pairs)) as drawing:
         axes = drawing.subplots()
         for y, pair in enumerate(pairs):
@@ -76,13 +79,16 @@ def draw_differences(path: Path, pairs: Sequence[Comparison], palette: dict[str,
             axes.plot(100 * d.mean, y, "D", color=color, markersize=6)
             if d.t_interval is not None:
                 axes.plot([100 * d.t_interval.low, 100 * d.t_interval.high], [y, y], color=color)
+            if d.bootstrap is not None:
+                ends = [100 * d.bootstrap.low, 100 * d.bootstrap.high]
+                axes.plot(ends, [y + 0.22] * 2, ":", color=color, linewidth=1.5)
         axes.axvline(0, color="k", linewidth=1)
         axes.set_yticks(range(len(pairs)), [_label(pair, pairs) for pair in pairs])
         axes.set_ylim(len(pairs) - 0.5, -0.5)
         axes.grid(False, axis="y")
         axes.set(
             xlabel="difference in test accuracy [percentage points]",
-            title="arm minus plain, paired by seed: mean, 95 % t interval",
+            title="arm minus plain, paired by seed: mean, 95 % t (bootstrap dotted)",
         )
 
 

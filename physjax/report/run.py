@@ -89,4 +89,4 @@ def _confusion(axes: Axes, result: Result) -> None:
             axes.text(j, i, text, ha="center", va="center", size=8, color="w" if dark else "k")
     bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
     bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    bar.set_label("share of the true class' test images")
+    bar.set_label("share of the true class's test images")

@@ -1,0 +1,345 @@
+"""A study carried out: what is missing is run, what is there is kept, whatever happens between."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+import studies
+from rich.console import Console
+
+from physjax import study as study_module
+from physjax.config import ConfigError
+from physjax.data import DataError
+from physjax.grid import Cell, Study, plan, to_toml
+from physjax.records import EpochRecord, RecordError, RunFolder
+from physjax.step import init_state
+from physjax.study import Place, carry_out, check, listing, survey, total
+from physjax.study_display import StudyDisplay
+from physjax.study_records import StudyFolder, StudyRecord
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def grid(**changes: Any) -> Study:
+    """The smallest network, with and without the ring, one seed, 3 steps an epoch."""
+    config = {
+        "model": {"width": 0.1},
+        "data": {"train_examples": 60},
+        "optim": {"batch_size": 20},
+    }
+    return studies.study(**{"seeds": (0,), "config": config, **changes})
+
+
+def place(folder: Path) -> Place:
+    return Place(folder / "results", folder / "runs", devices=1)
+
+
+def without_times(record: StudyRecord) -> tuple[EpochRecord, ...]:
+    return tuple(dataclasses.replace(e, seconds=0.0, images_per_second=0.0) for e in record.epochs)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Cell, StudyRecord]]:
+    """An uninterrupted study of two runs."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, carry_out("s", grid(), place(folder))
+
+
+def test_every_run_of_the_grid_is_carried_out_and_recorded(
+    whole: tuple[Path, dict[Cell, StudyRecord]],
+) -> None:
+    folder, records = whole
+    assert list(records) == list(plan(grid()))
+    assert StudyFolder(folder / "results" / "s").read(plan(grid())) == records
+    for cell, record in records.items():
+        assert record.result is not None
+        run = RunFolder(folder / "runs" / "s" / cell.name).read()
+        assert run.result == record.result
+        assert run.epochs == record.epochs
+        assert run.config.model.law == cell.arm
+    assert not list((folder / "results").rglob("checkpoints"))
+    size = sum(p.stat().st_size for p in (folder / "results").rglob("*.json"))
+    assert size < 10_000 * len(records)
+
+
+def test_a_complete_study_runs_nothing(
+    whole: tuple[Path, dict[Cell, StudyRecord]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder, records = whole
+    monkeypatch.setattr(study_module, "fit", None)
+    assert carry_out("s", grid(), place(folder)) == records
+
+
+def test_a_study_goes_on_elsewhere_from_its_committed_records(
+    whole: tuple[Path, dict[Cell, StudyRecord]], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another machine has the results folder and no runs; the grid grows by a seed."""
+    folder, records = whole
+    shutil.copytree(folder / "results", tmp_path / "results")
+    more = carry_out("s", grid(seeds=(0, 1)), place(tmp_path))
+    assert {cell: record for cell, record in more.items() if cell.seed == 0} == records
+    assert len(more) == 4
+    ran = {p.name for p in (tmp_path / "runs" / "s").iterdir() if p.is_dir()}
+    assert ran == {"cnn-none-digits-seed1", "cnn-ring-digits-seed1"}
+    assert "run 3 of 4: cnn-none-digits-seed1; about" in capsys.readouterr().out
+
+
+def test_a_run_that_ended_just_before_the_kill_is_recorded_and_not_run_again(
+    whole: tuple[Path, dict[Cell, StudyRecord]], tmp_path: Path
+) -> None:
+    folder, records = whole
+    shutil.copytree(folder / "results", tmp_path / "results")
+    shutil.copytree(folder / "runs", tmp_path / "runs")
+    cell = Cell("cnn", "ring", "digits", 0)
+    StudyFolder(tmp_path / "results" / "s").record_file(cell).unlink()
+    before = (tmp_path / "runs" / "s" / cell.name / "result.json").stat().st_mtime_ns
+    assert carry_out("s", grid(), place(tmp_path)) == records
+    assert (tmp_path / "runs" / "s" / cell.name / "result.json").stat().st_mtime_ns == before
+
+
+def test_a_run_that_diverges_is_recorded_as_failed_and_the_others_go_on(tmp_path: Path) -> None:
+    mad = {"optim": {"learning_rate": 1e20, "warmup": 0.0}, "model": {"norm": "none"}}
+    study = grid(laws=(), arms={"mad": mad, "plain": {}})
+    records = carry_out("s", study, place(tmp_path))
+    lost, ended = records.values()
+    assert lost.result is None
+    assert lost.failure is not None
+    assert lost.failure.startswith("the loss is not finite at step")
+    assert str(tmp_path) not in lost.failure
+    assert ended.result is not None
+    states = [p.state for p in survey("s", study, place(tmp_path))]
+    assert states == ["failed", "done"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"models": ("cnn", "lenet")}, ConfigError, "there is no model 'lenet'; the models are"),
+        ({"laws": ("none", "magnet")}, ConfigError, "there is no force law 'magnet'; the laws are"),
+        ({"datasets": ("digits", "imagenet")}, DataError, "unknown data set 'imagenet'; known:"),
+        (
+            {"arms": {"big": {"optim": {"batch_size": 2000}}}},
+            ConfigError,
+            "batch_size is 2000, but there are only 60",
+        ),
+    ],
+)
+def test_what_cannot_be_run_is_named_before_anything_is(
+    tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        carry_out("s", grid(**changes), place(tmp_path))
+    assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def test_another_grid_is_refused_and_nothing_changes(
+    whole: tuple[Path, dict[Cell, StudyRecord]],
+) -> None:
+    folder, records = whole
+    with pytest.raises(RecordError, match=r"another grid.*extend that grid, or choose another"):
+        carry_out("s", grid(laws=("none",)), place(folder))
+    assert StudyFolder(folder / "results" / "s").read_study() == grid()
+    assert carry_out("s", grid(), place(folder)) == records
+
+
+def test_other_images_of_the_same_name_are_refused_before_anything_is_run(tmp_path: Path) -> None:
+    files = StudyFolder(tmp_path / "results" / "s")
+    files.open(grid())
+    files.write(studies.record(grid(), Cell("cnn", "none", "digits", 0), 0.5, 0.5))
+    with pytest.raises(RecordError, match=r"the images of digits here .* are not those of the"):
+        carry_out("s", grid(), place(tmp_path))
+    assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def test_arms_of_a_seed_start_from_the_same_kernels() -> None:
+    """What makes runs pairs, beside the batches that follow from the seed."""
+    from physjax import data
+    from physjax.step import Task
+
+    study = grid(arms={"scaled-bias": {"optim": {"bias_scale": 16.0}}}, seeds=(0, 1))
+    starts = {}
+    for cell, config in plan(study).items():
+        loaded = data.load(config.data)
+        flat, _ = jax.tree_util.tree_flatten_with_path(
+            init_state(Task(config, loaded.info, len(loaded.train))).params
+        )
+        starts[cell.arm, cell.seed] = {jax.tree_util.keystr(p): np.asarray(x) for p, x in flat}
+    plain = starts["none", 0]
+    for arm in ("ring", "scaled-bias"):
+        assert plain.keys() <= starts[arm, 0].keys()
+        for name, value in plain.items():
+            np.testing.assert_array_equal(starts[arm, 0][name], value, err_msg=name)
+    assert not np.array_equal(starts["none", 1]["['fc1']['kernel']"], plain["['fc1']['kernel']"])
+
+
+def test_a_survey_lists_what_is_done_and_what_the_rest_will_cost(
+    whole: tuple[Path, dict[Cell, StudyRecord]],
+) -> None:
+    folder, _ = whole
+    planned = survey("s", grid(seeds=(0, 1), models=("cnn", "alexnet")), place(folder))
+    states = {p.cell.name: p.state for p in planned}
+    assert states["cnn-none-digits-seed0"] == "done"
+    assert states["cnn-none-digits-seed1"] == "missing"
+    lines = listing(planned)
+    assert "from 1 run like it" in next(line for line in lines if "cnn-ring-digits-seed1" in line)
+    assert "?  no record" in next(line for line in lines if "alexnet-none-digits-seed0" in line)
+    assert lines[-1].startswith("8 runs, 6 to do: about ")
+    assert lines[-1].endswith("and 4 runs of unknown cost")
+
+
+def test_a_run_that_has_begun_costs_only_what_is_left(
+    whole: tuple[Path, dict[Cell, StudyRecord]], tmp_path: Path
+) -> None:
+    folder, _ = whole
+    shutil.copytree(folder / "results", tmp_path / "results")
+    study = grid(seeds=(0, 1))
+    begun = Cell("cnn", "none", "digits", 1)
+    run = RunFolder(tmp_path / "runs" / "s" / begun.name)
+    run.path.mkdir(parents=True)
+    run.append_epoch(studies.record(studies.study(), begun, 0.5, 0.5).epochs[0])
+    by_cell = {p.cell: p for p in survey("s", study, place(tmp_path))}
+    assert by_cell[begun].state == "begun"
+    missing = by_cell[dataclasses.replace(begun, arm="ring")]
+    assert missing.state == "missing"
+    assert by_cell[begun].left.seconds is not None
+    record = StudyFolder(tmp_path / "results" / "s").read(plan(study))[
+        Cell("cnn", "none", "digits", 0)
+    ]
+    assert record.result is not None
+    assert by_cell[begun].left.seconds == pytest.approx(record.result.wall_seconds / 2)
+
+
+def test_totals() -> None:
+    assert total([]) == "about 0s"
+    assert total([None, None]) == "cost unknown"
+    assert total([60.0, 15.0]) == "about 1m15s"
+    assert total([60.0, None]) == "about 1m00s, and 1 runs of unknown cost"
+
+
+def test_one_display_with_the_time_left_of_the_whole_study() -> None:
+    """A run's own bar below the study's, on one terminal, and the study's forecast in it."""
+    from physjax.progress import Display
+
+    console = Console(force_terminal=True, width=160, record=True)
+    with StudyDisplay("bases", 18, console) as display:
+        display.begin("cnn-ring-digits-seed0", 4, [90.0, 3600.0])
+        with Display("cnn-ring-digits-seed0", 100, display.console) as inner:
+            inner.step(50, 123.0, 1.0, 0.5)
+        display.end(5)
+    text = console.export_text()
+    assert "run 5 of 18: cnn-ring-digits-seed0; about 1h02m left" in text or "1h01m left" in text
+    assert "5/18" in text
+    assert "123 images/s" in text
+
+
+def test_checking_reads_no_images(tmp_path: Path) -> None:
+    """A listing of runs must not wait for a download."""
+    runs = check(grid(datasets=("cifar100",)))
+    assert {c.data.dataset for c in runs.values()} == {"cifar100"}
+
+
+def command(folder: Path, *words: str) -> list[str]:
+    return [
+        *(sys.executable, str(ROOT / "experiments" / "study.py"), "--name", "s"),
+        *("--results-dir", str(folder / "results"), "--runs-dir", str(folder / "runs")),
+        *("--devices", "1", *words),
+    ]
+
+
+def test_the_command_reads_a_file_lists_its_runs_and_refuses_two_grids(tmp_path: Path) -> None:
+    path = tmp_path / "g.toml"
+    path.write_text(to_toml(grid()))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command(tmp_path, *words), capture_output=True, text=True, check=False
+        )
+
+    listed = run("--grid", str(path), "--dry-run")
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.splitlines()[-1] == "2 runs, 2 to do: cost unknown"
+    assert not (tmp_path / "results").exists()
+    both = run("--grid", str(path), "--models", "cnn")
+    assert both.returncode == 2
+    assert "leave out one of them" in both.stderr
+    none = run()
+    assert none.returncode == 2
+    assert "holds no study" in none.stderr
+
+
+LONG = {"optim": {"epochs": 8, "batch_size": 20}, "run": {"checkpoint_minutes": 1e-4}}
+
+
+def long() -> Study:
+    """Three runs of many short epochs, so that a kill finds one in its middle."""
+    config: dict[str, Any] = {**grid().config, **LONG}
+    return grid(config=config, arms={"scaled-bias": {"optim": {"bias_scale": 16.0}}})
+
+
+@pytest.mark.slow
+def test_a_study_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twice(
+    tmp_path: Path,
+) -> None:
+    """SIGKILL in the first run, right after the first record, and in the last run."""
+    study = long()
+    reference = carry_out("s", study, place(tmp_path / "whole"))
+    (tmp_path / "g.toml").write_text(to_toml(study))
+    first, second, third = plan(study)
+    runs, folder = tmp_path / "runs" / "s", StudyFolder(tmp_path / "results" / "s")
+
+    def lines(cell: Cell) -> int:
+        metrics = runs / cell.name / "metrics.jsonl"
+        return metrics.read_text().count("\n") if metrics.exists() else 0
+
+    moments = [
+        lambda: lines(first) >= 3,
+        lambda: folder.record_file(first).exists(),
+        lambda: lines(third) >= 3,
+    ]
+    stamps: dict[Cell, int] = {}
+    for reached in moments:
+        process = subprocess.Popen(
+            command(tmp_path, "--grid", str(tmp_path / "g.toml")),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+        )
+        assert process.stdout is not None
+        while not reached():
+            if process.poll() is not None:
+                pytest.fail(f"the study ended by itself:\n{process.stdout.read()}")
+            time.sleep(0.005)
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+        assert process.returncode == -signal.SIGKILL
+        # A record that is there is whole, and those of earlier sessions were not written again.
+        for cell in folder.read(plan(study)):
+            stamp = folder.record_file(cell).stat().st_mtime_ns
+            assert stamps.setdefault(cell, stamp) == stamp
+    assert set(stamps) == {first, second}
+    assert lines(third) < 8
+
+    finished = subprocess.run(command(tmp_path), capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert "study s: 3 runs, 2 of them done" in finished.stdout
+    assert f"run 3 of 3: {third.name}" in finished.stdout
+    assert "resumed" in finished.stdout
+    records = folder.read(plan(study))
+    assert list(records) == list(plan(study))
+    for cell, record in records.items():
+        assert without_times(record) == without_times(reference[cell]), cell
+    for cell, stamp in stamps.items():
+        assert folder.record_file(cell).stat().st_mtime_ns == stamp
+    assert (tmp_path / "results" / "s" / "tables.md").exists()
