@@ -1,0 +1,170 @@
+"""A trained run evaluated: clean as its record has it, folded or not, and over several views."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pytest
+
+from physjax import data
+from physjax.checkpoint import CheckpointError
+from physjax.config import RECIPES, Config, ConfigError
+from physjax.loop import fit
+from physjax.records import RecordError, RunFolder, RunRecord
+from physjax.report import robustness as report
+from physjax.robustness import _move, _views, evaluate, predictor, restore
+from physjax.step import Task
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def configure(folder: Path, law: str, **run: Any) -> Config:
+    base = RECIPES["smoke"]
+    return dataclasses.replace(
+        base,
+        model=dataclasses.replace(base.model, name="cnn", law=law, width=0.1),
+        optim=dataclasses.replace(base.optim, epochs=4, batch_size=20, ema=0.5),
+        run=dataclasses.replace(
+            base.run, runs_dir=str(folder), devices=1, name=law, eval_batch_size=150, **run
+        ),
+    )
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, RunRecord]]:
+    """A run whose force can be folded, and one whose force cannot."""
+    folder = tmp_path_factory.mktemp("runs")
+    return {law: (folder / law, fit(configure(folder, law))) for law in ("ring", "divisive")}
+
+
+@pytest.mark.parametrize(("law", "folded"), [("ring", True), ("divisive", False)])
+def test_the_clean_accuracy_is_that_of_the_record(
+    runs: dict[str, tuple[Path, RunRecord]], law: str, folded: bool
+) -> None:
+    path, record = runs[law]
+    outcome = evaluate(path, names=["shift"], severities=[5])
+    assert record.result is not None
+    assert outcome["folded"] is folded
+    # Averaged parameters, the last epoch's, and every example once: 360 are 2.4 batches of 150.
+    assert outcome["clean"]["accuracy"] == pytest.approx(record.result.test_accuracy)
+    assert outcome["clean"]["loss"] == pytest.approx(record.epochs[-1].test_loss, rel=1e-4)
+    assert outcome["clean"]["confusion"] == record.result.confusion
+    assert outcome["corruptions"]["shift"][0]["accuracy"] < outcome["clean"]["accuracy"]
+    assert json.loads((path / "robustness.json").read_text()) == outcome
+
+
+def test_table_and_figures(runs: dict[str, tuple[Path, RunRecord]]) -> None:
+    path, record = runs["ring"]
+    outcome = evaluate(path, names=["blur", "jpeg"], severities=[1, 5])
+    written = report.draw(path)
+    assert [p.name for p in written] == ["robustness.md", "robustness.png", "calibration.png"]
+    assert all(p.stat().st_size > 100 for p in written)
+    text = written[0].read_text()
+    first, last = (100 * s["accuracy"] for s in outcome["corruptions"]["blur"])
+    assert f"| blur | {first:.2f} (0.4) | {last:.2f} (1.5) | {(first + last) / 2:.2f} |" in text
+    assert "the force is merged into the convolutions" in text
+    assert record.result is not None
+    hits = np.diag(record.result.confusion) / np.sum(record.result.confusion, 1)
+    for digit, hit in enumerate(hits):
+        assert f"| {digit} | {hit:.2%} |" in text
+
+
+def test_views_are_what_they_say_and_weigh_one() -> None:
+    images = jax.numpy.arange(2 * 5 * 5 * 3).reshape(2, 5, 5, 3)
+    views = _views(images, "mirror+shift")
+    assert sum(weight for weight, _ in views) == pytest.approx(1)
+    assert [weight for weight, _ in views] == [0.25, 0.25, 0.125, 0.125, 0.125, 0.125]
+    np.testing.assert_array_equal(views[1][1], images[:, :, ::-1])
+    up_left = np.asarray(_move(images, -1, -1))
+    np.testing.assert_array_equal(up_left[:, :4, :4], images[:, 1:, 1:])
+    np.testing.assert_array_equal(up_left[:, 4, :4], images[:, 3, 1:])
+    down_right = np.asarray(_move(images, 1, 1))
+    np.testing.assert_array_equal(down_right[:, 1:, 1:], images[:, :4, :4])
+    assert len(_views(images, "none")) == 1
+
+
+def test_views_average_probabilities(runs: dict[str, tuple[Path, RunRecord]]) -> None:
+    """On data that may be mirrored, an image and its mirror image get the same probabilities."""
+    path, record = runs["ring"]
+    assert record.result is not None
+    config = record.config
+    dataset = data.load(config.data)
+    info = dataclasses.replace(dataset.info, mirror=True)
+    task = Task(config, info, len(dataset.train))
+    variables, law = restore(task, path / "checkpoints", record.result.steps)
+    images = dataset.test.images[:40]
+    single = predictor(config, info, variables, law, "none")
+    double = predictor(config, info, variables, law, "mirror")
+    expected = (single(images) + single(images[:, :, ::-1])) / 2
+    np.testing.assert_allclose(double(images), expected, atol=1e-6)
+    np.testing.assert_allclose(double(images).sum(1), 1, atol=1e-5)
+    assert np.abs(double(images) - single(images)).max() > 1e-3
+
+
+def test_digits_are_not_mirrored(runs: dict[str, tuple[Path, RunRecord]]) -> None:
+    with pytest.raises(ConfigError, match="tta is 'mirror', but scikit-learn digits mirrored"):
+        evaluate(runs["ring"][0], tta="mirror")
+
+
+def test_what_cannot_be_evaluated_is_said(
+    runs: dict[str, tuple[Path, RunRecord]], tmp_path: Path
+) -> None:
+    path, _ = runs["ring"]
+    with pytest.raises(RecordError, match="holds no run"):
+        evaluate(tmp_path)
+    copy = tmp_path / "copy"
+    shutil.copytree(path, copy)
+    (copy / "robustness.json").unlink(missing_ok=True)
+    with pytest.raises(RecordError, match=r"has not been evaluated: python experiments/evaluate"):
+        report.draw(copy)
+
+    result = json.loads((copy / "result.json").read_text())
+    result["data"]["fingerprint"] = "0" * 64
+    (copy / "result.json").write_text(json.dumps(result))
+    with pytest.raises(RecordError, match=r"are not those that .* was trained on"):
+        evaluate(copy)
+
+    shutil.copy(path / "result.json", copy / "result.json")
+    shutil.rmtree(copy / "checkpoints")
+    with pytest.raises(CheckpointError, match="only a run with checkpoints has a model"):
+        evaluate(copy)
+    (copy / "result.json").unlink()
+    with pytest.raises(RecordError, match="has not ended"):
+        evaluate(copy)
+
+
+def test_a_missing_last_checkpoint_is_not_replaced_by_an_older_one(
+    runs: dict[str, tuple[Path, RunRecord]], tmp_path: Path
+) -> None:
+    path, record = runs["ring"]
+    assert record.result is not None
+    shutil.copytree(path, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints" / str(record.result.steps))
+    with pytest.raises(CheckpointError, match="has no checkpoint of step 40, the run's last"):
+        evaluate(tmp_path / "run")
+
+
+@pytest.mark.slow
+def test_the_command_writes_everything_into_the_runs_folder(
+    runs: dict[str, tuple[Path, RunRecord]], tmp_path: Path
+) -> None:
+    shutil.copytree(runs["ring"][0], tmp_path / "run")
+    command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), str(tmp_path / "run")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("accuracy") == 36
+    assert (tmp_path / "run" / "figures" / "robustness.png").exists()
+    assert RunFolder(tmp_path / "run").read() == RunFolder(runs["ring"][0]).read()
+    refused = subprocess.run(
+        [*command, "--tta", "mirror"], capture_output=True, text=True, check=False
+    )
+    assert refused.returncode == 2
+    assert "error: tta is 'mirror'" in refused.stderr
