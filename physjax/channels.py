@@ -65,7 +65,7 @@ def squared_drop_changes(
     """By layer, [in, out]: [dV^C]^2 - [dV^F]^2, summed over the examples.
 
     `voltages` holds `input` [N, in] and `output` [N, out] for each layer; `gradients` the
-    derivative of each example's own loss by the nudges, [N, 1, 1, ...], absent where a node is held.
+    derivative of each example's own loss by the nudges, [N, 1, 1, C], absent for a held node.
     """
     if isinstance(voltages.get("output"), jax.Array):
         free_in, free_out = voltages["input"], voltages["output"]

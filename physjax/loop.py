@@ -181,6 +181,8 @@ class _Run:
         example = place(task, np.zeros(task.train_size, np.int32))
         per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
         self.per_call = min(per_call, task.steps_per_epoch)
+        # A CPU's steps are long: to queue them ahead gains nothing and delays an answer to Ctrl-C.
+        self.synchronous = jax.default_backend() == "cpu"
         compiled = {}
         for repeat in {self.per_call, task.steps_per_epoch % self.per_call} - {0}:
             compiled[repeat] = compile_step(
@@ -218,10 +220,11 @@ class _Run:
                 )
             self.state = self.train_calls[repeat](self.state, *self.train, order)
             self.step += repeat
-            now = time.monotonic()
-            if now - shown > 1 or self.signals.received:
-                shown = now
+            if self.synchronous:
+                jax.block_until_ready(self.state.step)
+            if time.monotonic() - shown > 1 or self.signals.received:
                 metrics = self._check()
+                now = shown = time.monotonic()
                 rate = (self.step - first) * self.config.optim.batch_size / (now - began)
                 self.display.step(
                     self.step,
