@@ -88,7 +88,8 @@ def draw_differences(path: Path, pairs: Sequence[Comparison], palette: dict[str,
         axes.grid(False, axis="y")
         axes.set(
             xlabel="difference in test accuracy [percentage points]",
-            title="arm minus plain, paired by seed: mean, 95 % t (bootstrap dotted)",
+            title="arm minus plain, paired by seed: mean and 95 % intervals\n"
+            "(solid: t, dotted: bootstrap)",
         )
 
 
