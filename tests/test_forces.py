@@ -161,20 +161,22 @@ def test_affine_laws_describe_themselves(name: str, channels: int) -> None:
 
 
 def test_spring_by_hand() -> None:
+    # tanh(2 k) / 4 is 1/4 times 1/2, 0 and -1/2.
+    stiffness = jnp.array([0.5, 0.5, 0.0, -0.5])
     params = {
         "interaction_strength": jnp.float32(2.0),
-        "stiffness": jnp.array([1.0, 0.5, 0.0, -1.0]),
+        "stiffness": jnp.arctanh(stiffness) / 2,
     }
     # Neighbours' sums less twice the value: 2 + 8 - 2, 1 + 4 - 4, ..., 4 + 1 - 16.
     force = LAWS["spring"].force(params, jnp.array([[1.0, 2.0, 4.0, 8.0]]))
-    np.testing.assert_array_equal(force, [[16.0, 1.0, 0.0, 22.0]])
+    np.testing.assert_allclose(force, [[1.0, 0.125, 0.0, 1.375]], rtol=1e-6)
 
 
-def test_springs_of_one_stiffness_keep_the_sum_and_flatten_a_wave() -> None:
-    params = {"interaction_strength": jnp.float32(1.0), "stiffness": jnp.full(8, 0.25)}
+def test_the_stiffest_springs_flatten_the_shortest_wave_and_keep_the_sum() -> None:
+    params = {"interaction_strength": jnp.float32(1.0), "stiffness": jnp.full(8, 20.0)}
     y = jnp.asarray(np.random.default_rng(0).normal(size=8), jnp.float32)
     np.testing.assert_allclose(jnp.sum(LAWS["spring"].force(params, y)), 0, atol=1e-6)
-    # The shortest wave is an eigenvector of the Laplacian, of eigenvalue -4.
+    # An eigenvector of the Laplacian, of eigenvalue -4.
     wave = jnp.tile(jnp.array([1.0, -1.0]), 4)
     np.testing.assert_allclose(wave + LAWS["spring"].force(params, wave), np.zeros(8), atol=1e-7)
 
