@@ -25,7 +25,7 @@ from physjax import data, runtime, tensorboard
 from physjax.checkpoint import Checkpoints
 from physjax.config import Config, ConfigError, run_name, validate
 from physjax.errors import Interrupted, NotFinite
-from physjax.models import law_name
+from physjax.models import get_spec, law_name
 from physjax.optim import make_schedule
 from physjax.progress import Display, format_seconds
 from physjax.records import EpochRecord, Result, RunFolder, RunRecord
@@ -75,6 +75,7 @@ def resolve(config: Config) -> Config:
     config = validate(config)
     name = data.resolve(config.data)
     config = dataclasses.replace(config, data=dataclasses.replace(config.data, dataset=name))
+    get_spec(config.model)
     law_name(config.model)
     return config
 

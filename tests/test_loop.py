@@ -321,3 +321,9 @@ def test_automatic_names_differ_where_configs_do(tmp_path: Path) -> None:
     assert run_name(one) == run_name(elsewhere)
     assert run_name(one).startswith("cnn-ring-digits-smoke-seed0-")
     assert os.sep not in run_name(one)
+
+
+def test_an_unknown_model_is_refused_before_there_is_a_folder(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"no model 'lenet'; the models are cnn, alexnet"):
+        fit(configure(tmp_path, model={"name": "lenet"}))
+    assert list(tmp_path.iterdir()) == []
