@@ -12,7 +12,7 @@ from physjax.forces.ring import neighbor_sum
 
 def _constants(params: Params) -> jax.Array:
     # Never stiffer than 1/4, where the wave of the shortest length, whose eigenvalue under the
-    # Laplacian is -4, is pulled to zero. Stiffer springs overshoot, and training diverges.
+    # Laplacian is -4, is pulled to zero. Stiffer springs overshoot and spoil training.
     return jnp.tanh(params["interaction_strength"] * params["stiffness"]) / 4
 
 
