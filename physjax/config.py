@@ -81,7 +81,7 @@ class ModelConfig:
 class OptimConfig:
     """Optimiser and learning-rate schedule. Learning rates are per step, for the mean loss."""
 
-    epochs: int = 20
+    epochs: int = 10
     batch_size: int = 128
     """Examples in a step, over all devices of all hosts."""
     learning_rate: float = 0.1

@@ -11,8 +11,10 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# What one test has compiled, another one and the processes it starts need not compile again.
-_COMPILED = Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled"
+# What one test has compiled, another one and the processes it starts need not compile again. Each
+# worker has its own: JAX's cache does not guard against reading what another process half wrote.
+_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
+_COMPILED = Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled" / _WORKER
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
