@@ -37,9 +37,10 @@ def draw(folder: Path) -> list[Path]:
         axes.annotate(
             f"test {last.test_accuracy:.2%}",
             (last.epoch, last.test_accuracy),
-            xytext=(-6, -16),
+            xytext=(8, 0),
             textcoords="offset points",
-            ha="right",
+            va="center",
+            annotation_clip=False,
             color=style.TEST,
         )
     with style.figure(paths[2], 6.8, 6.2) as drawing:
