@@ -104,9 +104,9 @@ def test_other_kernels_and_strides(
     assert_exact_enough(method, x, w, strides, padding)
 
 
-@pytest.mark.parametrize("shape", [(8, 8, 64), (32, 32, 3)])
-def test_auto_is_exact_enough(shape: tuple[int, int, int]) -> None:
-    x, w = arrays((2, *shape), (3, 3, shape[-1], 64))
+@pytest.mark.parametrize("shape", [(17, 8, 8, 50), (8, 6, 6, 64), (2, 32, 32, 3), (8, 16, 16, 12)])
+def test_auto_is_exact_enough(shape: tuple[int, ...]) -> None:
+    x, w = arrays(shape, (3, 3, shape[-1], 64))
     assert choose(x.shape, w.shape, platform="cpu") != Plan()
     assert_exact_enough("auto", x, w)
 
@@ -217,6 +217,29 @@ def test_choose_depends_on_platform_and_shape() -> None:
     assert str(forced) == "winograd2"
     assert str(Plan()) == "direct"
     assert str(Plan("direct", "patch", "patch")) == "direct/patch/patch"
+
+
+@pytest.mark.parametrize(
+    ("images", "kernel", "strides", "plan"),
+    [
+        ((128, 32, 32, 3), (3, 3, 3, 64), 1, "patch"),
+        ((128, 16, 16, 64), (3, 3, 64, 192), 1, "winograd4"),
+        ((128, 8, 8, 256), (3, 3, 256, 256), 1, "winograd4"),
+        ((8, 4, 4, 512), (3, 3, 512, 512), 1, "winograd2"),
+        ((128, 6, 6, 128), (3, 3, 128, 128), 1, "winograd2"),
+        ((128, 2, 2, 512), (3, 3, 512, 512), 1, "patch"),
+        ((1, 8, 8, 256), (3, 3, 256, 256), 1, "patch"),
+        ((128, 16, 16, 16), (3, 3, 16, 32), 1, "direct/direct/winograd4"),
+        ((128, 8, 8, 256), (1, 1, 256, 512), 2, "patch"),
+        ((128, 8, 8, 256), (3, 3, 256, 512), 2, "direct/direct/patch"),
+        ((128, 224, 224, 3), (11, 11, 3, 64), 4, "direct"),
+        ((128, 27, 27, 64), (5, 5, 64, 192), 1, "direct/direct/patch"),
+    ],
+)
+def test_the_measured_choice_on_a_cpu(
+    images: tuple[int, ...], kernel: tuple[int, ...], strides: int, plan: str
+) -> None:
+    assert str(choose(images, kernel, (strides, strides), platform="cpu")) == plan
 
 
 @pytest.mark.parametrize("kernel", [(1, 1), (5, 5), (3, 1)])
