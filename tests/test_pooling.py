@@ -68,6 +68,24 @@ def test_largest_entries_share_the_gradient() -> None:
     np.testing.assert_allclose(gradient[0, :, :, 0], [[2, 0], [2, 2]])
 
 
+@pytest.mark.parametrize(
+    ("window", "strides"), [((2, 2), (3, 3)), ((3, 2), (2, 1)), ((1, 3), (2, 2))]
+)
+def test_on_a_flat_image_the_gradient_is_that_of_the_mean(
+    window: tuple[int, int], strides: tuple[int, int]
+) -> None:
+    """All pixels of a window tie, and equal pixels outside of it must get nothing of its share."""
+    x = jnp.ones((1, 8, 7, 2))
+
+    @jax.jit
+    def gradients(x: Array) -> list[Array]:
+        pools = (max_pool, nn.avg_pool)
+        return [jax.grad(lambda x, pool=pool: pool(x, window, strides).sum())(x) for pool in pools]
+
+    ours, mean = gradients(x)
+    np.testing.assert_allclose(ours, mean, rtol=1e-6)
+
+
 def test_negative_images_never_lose_to_the_padding() -> None:
     x = -jnp.ones((1, 3, 3, 1))
     np.testing.assert_array_equal(max_pool(x, (3, 3), (1, 1), "SAME"), x)
