@@ -1,7 +1,7 @@
 """The tasks as ready-made studies: network, rule, steps and seeds that were found to work.
 
-What was chosen here (target levels, read-out) was chosen on training examples; the rate of the digits
-was tried with test accuracy in view.
+What was chosen here (target levels, read-out) was chosen on training examples; the rate of the
+digits was tried with test accuracy in view.
 """
 
 from __future__ import annotations
