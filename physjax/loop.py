@@ -226,19 +226,13 @@ class _Run:
             if time.monotonic() - shown > 1 or self.signals.received:
                 metrics = self._check()
                 now = shown = time.monotonic()
-                rate = (self.step - first) * self.config.optim.batch_size / (now - began)
-                self.display.step(
-                    self.step,
-                    rate,
-                    metrics.loss,
-                    metrics.accuracy,
-                    f"epoch {epoch + 1}/{self.config.optim.epochs}",
-                )
+                self._show(metrics, epoch, first, now - began)
                 self._poll()
                 if now - self.last_save > 60 * self.config.run.checkpoint_minutes:
                     self._save()
         metrics = self._check()
         trained = time.monotonic() - began
+        self._show(metrics, epoch, first, trained)
         self._save()
         test = self._evaluate(self.test)
         held = None if self.validation is None else self._evaluate(self.validation).metrics
@@ -262,6 +256,16 @@ class _Run:
             tensorboard.write_epoch(self.events, record)
         self._report(record)
         return test
+
+    def _show(self, metrics: Metrics, epoch: int, first: int, seconds: float) -> None:
+        """Move the bar: `seconds` have gone into the epoch's steps since step `first`."""
+        self.display.step(
+            self.step,
+            (self.step - first) * self.config.optim.batch_size / seconds,
+            metrics.loss,
+            metrics.accuracy,
+            f"epoch {epoch + 1}/{self.config.optim.epochs}",
+        )
 
     def _report(self, record: EpochRecord) -> None:
         left = (self.config.optim.epochs - record.epoch) * record.seconds

@@ -79,7 +79,7 @@ class Display:
 
 
 def format_seconds(seconds: float) -> str:
-    """`75` -> `1m15s`, `7300` -> `2h02m`."""
+    """`75` -> `1m15s`, `7300` -> `2h01m`."""
     whole = round(seconds)
     if whole < 60:
         return f"{whole}s"
