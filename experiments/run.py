@@ -23,14 +23,14 @@ def main() -> None:
     from physjax.report import run as report
     from physjax.summary import summary
 
-    config = loop.resolve(command.config)
     if command.dry_run:
-        print(cli.dump(config))
+        print(cli.dump(loop.resolve(command.config)))
     elif command.summary:
+        config = loop.resolve(command.config)
         print(summary(config.model, data.DATASETS[config.data.dataset].num_classes))
     else:
         record = loop.fit(command.config)
-        figures = report.draw(Path(config.run.runs_dir) / run_name(config))
+        figures = report.draw(Path(command.config.run.runs_dir) / run_name(record.config))
         assert record.result is not None
         print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {figures[0].parent}")
 

@@ -13,9 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from physjax.forces import ForceLaw, get_law
-
-# flax.linen.BatchNorm's epsilon as physjax.models builds it.
-_EPSILON = 1e-5
+from physjax.models import BATCH_NORM_EPSILON
 
 
 def foldable(law: str) -> bool:
@@ -76,9 +74,9 @@ def _fold_layer(layer: Mapping[str, Any], stats: Mapping[str, Any], law: ForceLa
     if "norm" not in layer:
         return {"kernel": kernel @ mix, "bias": layer["bias"] @ mix + offset}, stats
     mean, variance = stats["norm"]["mean"], stats["norm"]["var"]
-    gain = layer["norm"]["scale"] * jax.lax.rsqrt(variance + _EPSILON)
+    gain = layer["norm"]["scale"] * jax.lax.rsqrt(variance + BATCH_NORM_EPSILON)
     bias = (layer["norm"]["bias"] - mean * gain) @ mix + offset
     # The plain model has a norm too: one that changes nothing but for the bias.
     norm = {"scale": jnp.ones_like(gain), "bias": bias}
-    still = {"mean": jnp.zeros_like(mean), "var": jnp.full_like(variance, 1 - _EPSILON)}
+    still = {"mean": jnp.zeros_like(mean), "var": jnp.full_like(variance, 1 - BATCH_NORM_EPSILON)}
     return {"kernel": kernel @ (gain[:, None] * mix), "norm": norm}, {"norm": still}

@@ -25,7 +25,7 @@ from physjax import data, runtime, tensorboard
 from physjax.checkpoint import Checkpoints
 from physjax.config import Config, ConfigError, run_name, validate
 from physjax.errors import Interrupted, NotFinite
-from physjax.models import get_spec, law_name
+from physjax.models import law_name
 from physjax.optim import make_schedule
 from physjax.progress import Display, format_seconds
 from physjax.records import EpochRecord, Result, RunFolder, RunRecord
@@ -72,12 +72,17 @@ class _Signals:
 
 def resolve(config: Config) -> Config:
     """`config` checked and complete: `auto` replaced by the data set that it stands for here."""
-    config = validate(config)
-    name = data.resolve(config.data)
-    config = dataclasses.replace(config, data=dataclasses.replace(config.data, dataset=name))
-    get_spec(config.model)
+    _check_names(config)
+    return _with_dataset(config, data.resolve(config.data))
+
+
+def _check_names(config: Config) -> None:
+    validate(config)
     law_name(config.model)
-    return config
+
+
+def _with_dataset(config: Config, name: str) -> Config:
+    return dataclasses.replace(config, data=dataclasses.replace(config.data, dataset=name))
 
 
 def fit(config: Config, console: Console | None = None) -> RunRecord:
@@ -86,11 +91,10 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
     Raises UserError for what cannot be run, NotFinite when the loss becomes so, and Interrupted
     when a signal came.
     """
-    automatic = config.data.dataset == "auto"
-    config = resolve(config)
-    dataset = data.load(
-        dataclasses.replace(config.data, dataset="auto") if automatic else config.data
-    )
+    _check_names(config)
+    dataset = data.load(config.data)
+    # What was loaded counts: where a download fails half-way, `auto` means the digits after all.
+    config = _with_dataset(config, dataset.info.name)
     folder = RunFolder(Path(config.run.runs_dir) / run_name(config))
     shards = _shards(config)
     task = Task(config, dataset.info, len(dataset.train.labels), shards)
@@ -190,12 +194,12 @@ class _Run:
                 task, train_step, self.state, *self.train, example, repeat=repeat, donate=True
             )
         self.train_calls = compiled
-        self.eval_calls = {
-            size: compile_step(task, eval_step, self.state.variables, *split, np.int32(0))
-            for split in (self.test, self.validation)
-            if split is not None
-            for size in [len(split[1])]
-        }
+        self.eval_calls: dict[int, Any] = {}
+        for split in (self.test, self.validation):
+            if split is not None and len(split[1]) not in self.eval_calls:
+                self.eval_calls[len(split[1])] = compile_step(
+                    task, eval_step, self.state.variables, *split, np.int32(0)
+                )
         self.compile_seconds = time.monotonic() - began
         self.display.say(
             f"{task.info.title}: {task.train_size:,} training and {len(self.test[1]):,} test "
@@ -335,9 +339,7 @@ class _Run:
                 parameters=self.parameters,
                 wall_seconds=wall,
                 compile_seconds=self.compile_seconds,
-                images_per_second=float(
-                    np.median([e.images_per_second for e in self.epochs if e.images_per_second])
-                ),
+                images_per_second=_usual_rate(self.epochs),
                 peak_memory_mib=runtime.peak_memory_mib(),
                 device=runtime.device_facts(self.task.shards),
                 versions=runtime.versions(),
@@ -363,6 +365,12 @@ def _arrays(task: Task, split: data.Split) -> tuple[jax.Array, jax.Array]:
 def _steps_per_call(platform: str) -> int:
     """On XLA:CPU a convolution in a loop body is hundreds of times slower than outside one."""
     return 1 if platform == "cpu" else 16
+
+
+def _usual_rate(epochs: list[EpochRecord]) -> float:
+    """The median over the epochs whose training was timed; 0 where none was."""
+    rates = [e.images_per_second for e in epochs if e.images_per_second]
+    return float(np.median(rates)) if rates else 0.0
 
 
 def selected_by(epochs: list[EpochRecord]) -> str:

@@ -73,6 +73,7 @@ class Result:
     compile_seconds: float
     """Of the last session."""
     images_per_second: float
+    """Median over the epochs that were timed; 0 where none was."""
     peak_memory_mib: float
     device: dict[str, Any]
     versions: dict[str, str]

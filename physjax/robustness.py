@@ -19,11 +19,11 @@ import numpy.typing as npt
 from physjax import data
 from physjax.calibration import Scores, score
 from physjax.checkpoint import CheckpointError, Checkpoints
-from physjax.config import Config, ConfigError
+from physjax.config import ConfigError
 from physjax.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from physjax.data import DatasetInfo, augment
+from physjax.data import augment
 from physjax.fold import fold, foldable
-from physjax.models import build, image_size, law_name
+from physjax.models import law_name
 from physjax.records import RecordError, RunFolder, write_json
 from physjax.step import Task, init_state, place
 
@@ -69,8 +69,8 @@ def evaluate(
             f"{trained_on[:12]}); give their --data-dir"
         )
     task = Task(config, dataset.info, len(dataset.train))
-    variables, law = restore(task, files.checkpoints, record.result.steps)
-    probabilities = predictor(config, dataset.info, variables, law, tta)
+    variables, folded = restore(task, files.checkpoints, record.result.steps)
+    probabilities = predictor(task, variables, folded, tta)
 
     test = dataset.test
     clean = score(probabilities(test.images), test.labels, dataset.info.num_classes)
@@ -93,7 +93,7 @@ def evaluate(
             )
     outcome = {
         "tta": tta,
-        "folded": law != law_name(config.model),
+        "folded": folded,
         "examples": len(test),
         "class_names": list(dataset.info.class_names),
         "clean": dataclasses.asdict(clean),
@@ -108,11 +108,11 @@ def _line(found: Scores) -> str:
     return f"accuracy {found.accuracy:.2%}, calibration error {found.calibration_error:.2%}"
 
 
-def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any], str]:
-    """The variables that a run ended with at `step`, and the law to build the network with.
+def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any], bool]:
+    """The variables that a run ended with at `step`, and whether they are those of the plain twin.
 
-    The law is `none` where the force could be merged into the parameters. Raises CheckpointError
-    where that step is not there or cannot be read.
+    They are where there was a force or resistances, and all could be merged into the kernels and
+    biases. Raises CheckpointError where that step is not there or cannot be read.
     """
     if not checkpoints.is_dir():
         raise CheckpointError(f"there is no {checkpoints}: only a run with checkpoints has a model")
@@ -124,31 +124,30 @@ def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any]
     if state is None:
         raise CheckpointError(f"{checkpoints} has no checkpoint of step {step}, the run's last")
     law = law_name(task.config.model)
-    if law != "none" and foldable(law):
-        return fold(state.variables, law), "none"
-    return state.variables, law
+    if foldable(law) and (law != "none" or task.couples):
+        return fold(state.variables, law), True
+    return state.variables, False
 
 
-def predictor(
-    config: Config, info: DatasetInfo, variables: Mapping[str, Any], law: str, tta: Views
-) -> Predictor:
+def predictor(task: Task, variables: Mapping[str, Any], folded: bool, tta: Views) -> Predictor:
     """The trained network as a function from images to probabilities, averaged over the views.
+
+    `variables` and `folded` are those of :func:`restore`.
 
     Raises ConfigError where `tta` mirrors images whose mirror image shows no such class.
     """
+    config, info = task.config, task.info
     if tta != "none" and not info.mirror:
         raise ConfigError(
             f"tta is {tta!r}, but {info.title} mirrored shows no such class; leave it out"
         )
-    dtype = jnp.bfloat16 if config.run.precision == "bf16" else jnp.float32
-    model = build(config.model, info.num_classes, dtype=dtype, law=law)
-    out_size, batch = image_size(config.model), config.run.eval_batch_size
+    model, batch = task.model(folded), config.run.eval_batch_size
 
     @jax.jit
     def average(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
         total = jnp.zeros((batch, info.num_classes))
         for weight, seen in _views(images, tta):
-            inputs = augment.preprocess(seen, out_size, info.mean, info.std, config.augment)
+            inputs = augment.preprocess(seen, task.image_size, info.mean, info.std, config.augment)
             logits = model.apply(variables, inputs, train=False)
             assert isinstance(logits, jax.Array)
             total += weight * jax.nn.softmax(logits)

@@ -15,7 +15,7 @@ _PACKAGES = ("physjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "n
 
 def cache_root(folder: str | None = None) -> Path:
     """`folder`, else $PHYSJAX_CACHE, else ~/.cache/physjax."""
-    return Path(folder or os.environ.get("PHYSJAX_CACHE") or Path.home() / ".cache" / "physjax")
+    return Path(folder or os.environ.get("PHYSJAX_CACHE") or "~/.cache/physjax").expanduser()
 
 
 def configure() -> None:

@@ -149,14 +149,16 @@ class Task:
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.config.optim.epochs
 
-    def model(self) -> Classifier:
+    def model(self, folded: bool = False) -> Classifier:
+        """The network; `folded`: its plain twin, for the variables that `physjax.fold` gives."""
         dtype = jnp.bfloat16 if self.config.run.precision == "bf16" else jnp.float32
         return build(
             self.config.model,
             self.info.num_classes,
             dtype=dtype,
             axis_name=self.axis_name,
-            coupling="coupled" if self.couples else "none",
+            law="none" if folded else None,
+            coupling="coupled" if self.couples and not folded else "none",
         )
 
     def optimizer(self) -> optax.GradientTransformation:

@@ -20,7 +20,7 @@ from physjax.config import Config, run_name
 from physjax.errors import NotFinite
 from physjax.grid import Cell, Study, plan
 from physjax.loop import fit
-from physjax.models import get_spec, law_name
+from physjax.models import law_name
 from physjax.prediction import Costs, Estimate, earlier_runs
 from physjax.progress import format_seconds
 from physjax.records import RecordError, RunFolder
@@ -58,7 +58,6 @@ def check(study: Study) -> dict[Cell, Config]:
     """Every run of `study`. Raises UserError where a name or value in it cannot be."""
     runs = plan(study)
     for config in runs.values():
-        get_spec(config.model)
         law_name(config.model)
         data.resolve(config.data)
     return runs

@@ -2,67 +2,36 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, Task, TaskID, TextColumn
+from rich.progress import MofNCompleteColumn, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
-from physjax.progress import format_seconds
+from physjax.progress import Bar, format_seconds
 
 
-class StudyDisplay:
+class StudyDisplay(Bar):
     """Shows a study's progress; the run at hand shows its own below it, on the same `console`."""
 
     def __init__(self, title: str, runs: int, console: Console | None = None) -> None:
-        self.console = console or Console(file=sys.stdout, soft_wrap=True, highlight=False)
-        self._title, self._runs = title, runs
-        self._bar: Progress | None = None
-        self._task: TaskID | None = None
+        super().__init__(title, runs, console)
+        self._runs = runs
         self._clock = _Clock()
 
-    def __enter__(self) -> StudyDisplay:
-        if self.console.is_terminal:
-            self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                MofNCompleteColumn(),
-                _TimeLeft(self._clock),
-                console=self.console,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(self._title, total=self._runs)
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def say(self, text: str, *, loud: bool = False) -> None:
-        """A line of text."""
-        self.console.print(text, style="bold yellow" if loud else None, markup=False)
+    def columns(self) -> list[ProgressColumn]:
+        return [MofNCompleteColumn(), _TimeLeft(self._clock)]
 
     def begin(self, run: str, done: int, left: Sequence[float | None]) -> None:
         """A run begins; `left` are the predicted seconds of it and of all that follow."""
         self._clock.set(left)
         self.say(f"run {done + 1} of {self._runs}: {run}; {self._clock.text()}")
-        self._update(done)
+        self.move(done)
 
     def end(self, done: int) -> None:
         """`done` runs have ended."""
-        self._update(done)
-
-    def _update(self, done: int) -> None:
-        if self._bar is not None and self._task is not None:
-            self._bar.update(self._task, completed=done)
+        self.move(done)
 
 
 class _Clock:

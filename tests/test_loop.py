@@ -298,6 +298,20 @@ def test_best_epoch_never_looks_at_the_test_set() -> None:
     assert best_epoch([]) is None
 
 
+def test_a_run_resumed_after_its_only_epoch_was_trained_has_no_rate(tmp_path: Path) -> None:
+    """Killed between the save and the evaluation: no step is left to time, and 0 says so."""
+    config = configure(tmp_path, optim={"epochs": 1})
+    whole = fit(config)
+    (tmp_path / "run" / "result.json").unlink()
+    RunFolder(tmp_path / "run").write_epochs(())
+    resumed = fit(config)
+    assert resumed.result is not None
+    assert whole.result is not None
+    assert resumed.result.images_per_second == 0
+    assert whole.result.images_per_second > 0
+    assert resumed.result.test_accuracy == whole.result.test_accuracy
+
+
 def test_two_devices_give_the_same_run_but_for_dropout(tmp_path: Path) -> None:
     calm = {"dropout": 0.0}
     one = fit(configure(tmp_path / "one", model=calm))

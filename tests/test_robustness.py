@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -26,26 +25,38 @@ from physjax.step import Task
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def configure(folder: Path, law: str, **run: Any) -> Config:
+def configure(folder: Path, law: str, rule: str = "backprop") -> Config:
     base = RECIPES["smoke"]
+    name = law if rule == "backprop" else f"{law}-{rule}"
     return dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, name="cnn", law=law, width=0.1),
         optim=dataclasses.replace(base.optim, epochs=4, batch_size=20, ema=0.5),
         run=dataclasses.replace(
-            base.run, runs_dir=str(folder), devices=1, name=law, eval_batch_size=150, **run
+            base.run, runs_dir=str(folder), devices=1, name=name, eval_batch_size=150
         ),
+        # Resistances far from 1, so that leaving them out would be noticed.
+        rule=dataclasses.replace(base.rule, update_rule=rule, gamma=5.0),
     )
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, RunRecord]]:
-    """A run whose force can be folded, and one whose force cannot."""
+    """Runs whose force can be folded and cannot, without and with resistances."""
     folder = tmp_path_factory.mktemp("runs")
-    return {law: (folder / law, fit(configure(folder, law))) for law in ("ring", "divisive")}
+    found = {}
+    for law in ("ring", "divisive"):
+        found[law] = (folder / law, fit(configure(folder, law)))
+    for law in ("none", "divisive"):
+        name = f"{law}-coupled"
+        found[name] = (folder / name, fit(configure(folder, law, "coupled")))
+    return found
 
 
-@pytest.mark.parametrize(("law", "folded"), [("ring", True), ("divisive", False)])
+@pytest.mark.parametrize(
+    ("law", "folded"),
+    [("ring", True), ("divisive", False), ("none-coupled", True), ("divisive-coupled", False)],
+)
 def test_the_clean_accuracy_is_that_of_the_record(
     runs: dict[str, tuple[Path, RunRecord]], law: str, folded: bool
 ) -> None:
@@ -99,10 +110,10 @@ def test_views_average_probabilities(runs: dict[str, tuple[Path, RunRecord]]) ->
     dataset = data.load(config.data)
     info = dataclasses.replace(dataset.info, mirror=True)
     task = Task(config, info, len(dataset.train))
-    variables, law = restore(task, path / "checkpoints", record.result.steps)
+    variables, folded = restore(task, path / "checkpoints", record.result.steps)
     images = dataset.test.images[:40]
-    single = predictor(config, info, variables, law, "none")
-    double = predictor(config, info, variables, law, "mirror")
+    single = predictor(task, variables, folded, "none")
+    double = predictor(task, variables, folded, "mirror")
     expected = (single(images) + single(images[:, :, ::-1])) / 2
     np.testing.assert_allclose(double(images), expected, atol=1e-6)
     np.testing.assert_allclose(double(images).sum(1), 1, atol=1e-5)

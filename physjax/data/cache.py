@@ -19,16 +19,12 @@ from pathlib import Path
 import numpy as np
 
 from physjax.data.types import Split, fingerprint
+from physjax.runtime import cache_root
 
 FORMAT = 1
 """Raise it when decoding gives other pixels than before."""
 
 Pair = tuple[Split, Split]
-
-
-def cache_folder(cache_dir: str | None) -> Path:
-    """The folder asked for, else $PHYSJAX_CACHE, else ~/.cache/physjax."""
-    return Path(cache_dir or os.environ.get("PHYSJAX_CACHE") or "~/.cache/physjax").expanduser()
 
 
 def identity(folder: Path) -> str:
@@ -43,14 +39,14 @@ def cached(folder: Path, cache_dir: str | None, decode: Callable[[Path], Pair]) 
 
     Args:
       folder: prepared data, e.g. `.../cifar10/3.0.2`.
-      cache_dir: see `cache_folder`.
+      cache_dir: see `physjax.runtime.cache_root`.
       decode: reads the folder; called when the cache does not have it.
 
     Warns (RuntimeWarning) of a damaged cache file, which is replaced, and of a cache that cannot be
     written; neither stops the run.
     """
     key = hashlib.sha256(str(folder.resolve()).encode()).hexdigest()[:12]
-    path = cache_folder(cache_dir) / f"{folder.parent.name}-{folder.name}-{key}.npz"
+    path = cache_root(cache_dir) / f"{folder.parent.name}-{folder.name}-{key}.npz"
     wanted = identity(folder)
     found = _read(path, wanted)
     if found is not None:

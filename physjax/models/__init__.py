@@ -47,6 +47,9 @@ __all__ = [
 ]
 
 
+BATCH_NORM_EPSILON = 1e-5
+
+
 def get_spec(config: ModelConfig) -> ModelSpec:
     """The registry entry of `config.name`. Raises ConfigError with the names that exist."""
     if config.name not in MODELS:
@@ -61,7 +64,8 @@ def get_spec(config: ModelConfig) -> ModelSpec:
 
 def law_name(config: ModelConfig) -> str:
     """The force law that `config` asks for. Raises ConfigError with the names that exist."""
-    name = get_spec(config).law if config.law == "default" else config.law
+    spec = get_spec(config)
+    name = spec.law if config.law == "default" else config.law
     if name not in LAWS:
         raise ConfigError(f"there is no force law {name!r}; the laws are {', '.join(LAWS)}")
     return name
@@ -93,7 +97,9 @@ def build(
     init: dict[str, Any] = (
         {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
     )
-    batch_norm = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5, dtype=dtype, axis_name=axis_name)
+    batch_norm = partial(
+        nn.BatchNorm, momentum=0.9, epsilon=BATCH_NORM_EPSILON, dtype=dtype, axis_name=axis_name
+    )
     norm = batch_norm if config.norm == "batch" else None
     layer = partial(
         PhysicsLayer,

@@ -10,6 +10,7 @@ import jax
 from flax import linen as nn
 
 from physjax.layers import LayerFactory
+from physjax.pooling import max_pool
 
 
 class Classifier(nn.Module):
@@ -38,6 +39,21 @@ class Classifier(nn.Module):
     def drop(self, x: jax.Array, train: bool) -> jax.Array:
         """Dropout of whole-network probability `dropout`, in training alone."""
         return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    def imagenet_stem(self, features: int, images_NHWC: jax.Array, train: bool) -> jax.Array:
+        """A 7x7 layer of stride 2 with `features` channels, and a 3x3 pool of stride 2.
+
+        [N, 224, 224, 3] -> [N, 56, 56, features * width]: the start of most networks for ImageNet.
+        """
+        x = self.layer(
+            self.channels(features),
+            kernel_size=7,
+            strides=2,
+            padding=3,
+            activation=nn.relu,
+            name="stem",
+        )(images_NHWC, train)
+        return max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.models.base import Classifier, ModelSpec
-from physjax.pooling import avg_pool, max_pool
+from physjax.pooling import avg_pool
 
 
 class DenseNet(Classifier):
@@ -74,16 +74,7 @@ class DenseNetPaper(DenseNet):
     start: int = 64
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
-        """7x7 of stride 2 with norm, force and nonlinearity, and a 3x3 pool of stride 2."""
-        x = self.layer(
-            self.channels(self.start),
-            kernel_size=7,
-            strides=2,
-            padding=3,
-            activation=nn.relu,
-            name="stem",
-        )(images_NHWC, train)
-        return max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        return self.imagenet_stem(self.start, images_NHWC, train)
 
 
 DENSENET = ModelSpec(

@@ -13,7 +13,6 @@ from flax import linen as nn
 
 from physjax.layers import LayerFactory
 from physjax.models.base import Classifier, ModelSpec
-from physjax.pooling import max_pool
 
 
 class BasicBlock(nn.Module):
@@ -93,16 +92,7 @@ class ResNetPaper(ResNet):
     """The original for 224x224 images; with 18 layers 11,689,512 parameters at 1,000 classes."""
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
-        """7x7 of stride 2, and a 3x3 pool of stride 2."""
-        x = self.layer(
-            self.channels(self.features[0]),
-            kernel_size=7,
-            strides=2,
-            padding=3,
-            activation=nn.relu,
-            name="stem",
-        )(images_NHWC, train)
-        return max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
+        return self.imagenet_stem(self.features[0], images_NHWC, train)
 
 
 RESNET18 = ModelSpec(

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from physjax.data import cache
-from physjax.data.cache import cache_folder, cached
+from physjax.data.cache import cached
 from physjax.data.types import Split, fingerprint
+from physjax.runtime import cache_root
 
 
 def pair(seed: int) -> tuple[Split, Split]:
@@ -135,11 +136,11 @@ def test_a_write_that_fails_leaves_no_file(
 
 def test_where_the_cache_lies(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PHYSJAX_CACHE", "/of/environment")
-    assert cache_folder("/asked/for") == Path("/asked/for")
-    assert cache_folder(None) == Path("/of/environment")
+    assert cache_root("/asked/for") == Path("/asked/for")
+    assert cache_root(None) == Path("/of/environment")
     monkeypatch.delenv("PHYSJAX_CACHE")
     monkeypatch.setenv("HOME", "/home/someone")
-    assert cache_folder(None) == Path("/home/someone/.cache/physjax")
+    assert cache_root(None) == Path("/home/someone/.cache/physjax")
 
 
 def test_fingerprint_sees_pixels_labels_order_and_split() -> None:
