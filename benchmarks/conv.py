@@ -55,6 +55,10 @@ LAYERS = (
     Layer(8, 192, 384),
     Layer(8, 384, 256),
     Layer(8, 256, 256),
+    # The basic CNN.
+    Layer(32, 3, 32),
+    Layer(16, 32, 64),
+    Layer(8, 64, 64),
     # ResNet and VGG on 32x32 images.
     Layer(32, 64, 64, shrink=2),
     Layer(16, 128, 128),

@@ -101,17 +101,17 @@ def choose(
 
 
 # The table: limits between the ways, read off `benchmarks/conv.py` on 2 cores of an AMD EPYC
-# (Zen 3, AVX2) with jaxlib 0.10.2.
+# (Zen 4) with jaxlib 0.10.2 and the malloc of `physjax.runtime.tune`; benchmarks/README.md has it.
 _FEW_TAPS = 48
 """Kernel height * width * channels up to which a matrix product over patches wins: first layers."""
 _FEW_PIXELS = 4
-"""Output pixels up to which XLA's direct 3x3 convolution is up to 80 times slower than patches."""
+"""Output pixels up to which XLA's direct 3x3 convolution is up to 100 times slower than others."""
 _F2_ROWS, _F4_ROWS = 32, 64
 """Tiles in a batch from which a transformed kernel is worth its making."""
-_GRADIENT_CHANNELS, _FORWARD_CHANNELS = 9, 24
+_GRADIENT_CHANNELS, _FORWARD_CHANNELS = 9, 20
 """C O / (C + O), products over transforms, from which Winograd beats the direct kernel gradient
 (which XLA does worst), and the direct output and input gradient."""
-_PATCH_GRADIENT_CHANNELS = 64
+_PATCH_GRADIENT_CHANNELS = 128
 """Channels from which other kernels' gradient is better over patches."""
 
 
@@ -121,22 +121,21 @@ def _measured(
     height, width, channels, features = kernel_shape
     patch = Plan("patch", "patch", "patch")
     taps = height * width
-    if taps == 1 or taps * channels <= _FEW_TAPS or (taps <= 9 and out_h * out_w <= _FEW_PIXELS):
+    if taps == 1 or taps * channels <= _FEW_TAPS:
         return patch
+    small = taps <= 9 and out_h * out_w <= _FEW_PIXELS
     if not winograd.applies(kernel_shape, strides):
         many = channels >= _PATCH_GRADIENT_CHANNELS
-        return Plan(kernel_gradient="patch" if many else "direct")
+        return patch if small else Plan(kernel_gradient="patch" if many else "direct")
     products = channels * features / (channels + features)
-    if products < _GRADIENT_CHANNELS:
-        return Plan()
     tiles2, tiles4 = (-(-out_h // m) * -(-out_w // m) for m in (2, 4))
-    if batch * tiles2 < _F2_ROWS:
-        return patch if products >= _FORWARD_CHANNELS else Plan()
+    if products < _GRADIENT_CHANNELS or batch * tiles2 < _F2_ROWS:
+        return patch if small or products >= _FORWARD_CHANNELS else Plan()
     # Multiplications are 16 for a tile of F2 and 36 for one of F4. F2 where they are equal: it is
     # the more exact one.
     four = batch * tiles4 >= _F4_ROWS and 36 * tiles4 < 16 * tiles2
     way = "winograd4" if four else "winograd2"
-    if products < _FORWARD_CHANNELS:
+    if products < _FORWARD_CHANNELS and not small:
         return Plan(kernel_gradient=way)
     return Plan(way, way, way)
 

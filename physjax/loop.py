@@ -180,6 +180,7 @@ class _Run:
         self.test = _arrays(task, self.dataset.test)
         held = self.dataset.validation
         self.validation = None if held is None else _arrays(task, held)
+        runtime.trim_memory()
         # Uncompiled functions wait for each other; ahead of time all the compiling is one figure.
         began = time.monotonic()
         self.order = jax.jit(epoch_order, static_argnums=2)
@@ -201,6 +202,7 @@ class _Run:
                     task, eval_step, self.state.variables, *split, np.int32(0)
                 )
         self.compile_seconds = time.monotonic() - began
+        runtime.trim_memory()
         self.display.say(
             f"{task.info.title}: {task.train_size:,} training and {len(self.test[1]):,} test "
             f"images; {self.parameters:,} parameters; {task.shards} x "
