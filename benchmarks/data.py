@@ -119,8 +119,9 @@ def theirs(dataset: Dataset, command: Command) -> dict[str, Callable[[], None]]:
     from torch.utils.data import DataLoader
 
     def contestant(workers: int) -> Callable[[], None]:
-        loader = DataLoader(
-            TorchImages(dataset, command.images),
+        images: Any = TorchImages(dataset, command.images)
+        loader: DataLoader[Any] = DataLoader(
+            images,
             command.batch_size,
             shuffle=True,
             drop_last=True,

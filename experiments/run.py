@@ -27,7 +27,8 @@ def main() -> None:
         print(cli.dump(loop.resolve(command.config)))
     elif command.summary:
         config = loop.resolve(command.config)
-        print(summary(config.model, data.DATASETS[config.data.dataset].num_classes))
+        classes = data.DATASETS[config.data.dataset].num_classes
+        print(summary(config.model, classes, config.optim.batch_size))
     else:
         record = loop.fit(command.config)
         figures = report.draw(Path(command.config.run.runs_dir) / run_name(record.config))

@@ -101,7 +101,7 @@ def choose(
 
 
 # The table: limits between the ways, read off `benchmarks/conv.py` on 2 cores of an AMD EPYC
-# (Zen 4) with jaxlib 0.10.2 and the malloc of `physjax.runtime.tune`; benchmarks/README.md has it.
+# (Zen 4) with jaxlib 0.10.2, and malloc as `physjax.runtime` has it.
 _FEW_TAPS = 48
 """Kernel height * width * channels up to which a matrix product over patches wins: first layers."""
 _FEW_PIXELS = 4
@@ -261,21 +261,21 @@ def _direct_kernel_gradient(layer: _Layer, x_NHWC: Array, dy_NHWC: Array) -> Arr
 
 def _patches(layer: _Layer, x_NHWC: Array) -> Array:
     """(N, H', W', kernel height * width * C): the input below each kernel position."""
-    height, width, channels, _ = layer.kernel_shape
-    (down, across), n = layer.strides, x_NHWC.shape[0]
+    height, width, _, _ = layer.kernel_shape
+    down, across = layer.strides
     out_h, out_w = _output_size(x_NHWC.shape, layer.kernel_shape, layer.strides, layer.pads)
     x = jnp.pad(x_NHWC, ((0, 0), *layer.pads, (0, 0)))
-    slices = [
-        lax.slice(
-            x,
-            (0, i, j, 0),
-            (n, i + down * (out_h - 1) + 1, j + across * (out_w - 1) + 1, channels),
-            (1, down, across, 1),
-        )
-        for i in range(height)
-        for j in range(width)
-    ]
-    return slices[0] if len(slices) == 1 else jnp.concatenate(slices, axis=-1)
+    if height == width == 1:
+        return x[:, ::down, ::across]
+    # First side by side, then on top of each other: longer pieces of memory to copy than all at
+    # once, which takes twice as long for the three channels of an image. Without the barriers XLA
+    # pads once for each piece.
+    x = lax.optimization_barrier(x)
+    last_w, last_h = across * (out_w - 1) + 1, down * (out_h - 1) + 1
+    beside = [lax.slice_in_dim(x, j, j + last_w, across, axis=2) for j in range(width)]
+    rows = lax.optimization_barrier(jnp.concatenate(beside, axis=-1))
+    below = [lax.slice_in_dim(rows, i, i + last_h, down, axis=1) for i in range(height)]
+    return jnp.concatenate(below, axis=-1)
 
 
 def _patch_forward(layer: _Layer, x_NHWC: Array, kernel_HWIO: Array) -> Array:

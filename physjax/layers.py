@@ -122,12 +122,20 @@ class PhysicsLayer(nn.Module):
     kernel_init: Initializer = he_kernel_init
     bias_init: BiasInitializer = zero_bias_init
 
+    @property
+    def window(self) -> tuple[int, int]:
+        """Height and width of the kernel."""
+        return _pair(self.kernel_size, "kernel_size", 1)
+
+    @property
+    def steps(self) -> tuple[int, int]:
+        """Vertical and horizontal stride."""
+        return _pair(self.strides, "strides", 1)
+
     @nn.compact
     def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
         if self.features < 1:
             raise ValueError(f"features is {self.features}; a layer needs at least 1 channel")
-        kernel_size = _pair(self.kernel_size, "kernel_size", 1)
-        strides = _pair(self.strides, "strides", 1)
         if images_NHWC.ndim != 4:
             raise ValueError(f"images have shape {images_NHWC.shape}; they must be [N, H, W, C]")
         channels = images_NHWC.shape[-1]
@@ -140,7 +148,7 @@ class PhysicsLayer(nn.Module):
             raise ValueError(f"coupling is {self.coupling!r}; it must be 'none' or 'coupled'")
         law = get_law(self.law) if isinstance(self.law, str) else self.law
 
-        shape = (*kernel_size, channels, self.features)
+        shape = (*self.window, channels, self.features)
         kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
         if self.coupling == "coupled":
             resistances = self.param(
@@ -151,7 +159,7 @@ class PhysicsLayer(nn.Module):
         y = conv(
             images_NHWC.astype(self.dtype),
             kernel_HWIO.astype(self.dtype),
-            strides=strides,
+            strides=self.steps,
             padding=self.padding,
             method=self.method,
         )

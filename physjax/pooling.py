@@ -155,10 +155,12 @@ def _windows(x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int]) -
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(1, 2))
+@jax.named_scope("max_pool")
 def _max_pool(x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int]) -> Array:
     return reduce(jnp.maximum, _windows(x_NHWC, window, strides))
 
 
+@jax.named_scope("max_pool")
 def _max_pool_fwd(
     x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int]
 ) -> tuple[Array, tuple[Array, Array]]:
@@ -166,6 +168,7 @@ def _max_pool_fwd(
     return y, (x_NHWC, y)
 
 
+@jax.named_scope("max_pool")
 def _max_pool_bwd(
     window: tuple[int, int], strides: tuple[int, int], saved: tuple[Array, Array], dy: Array
 ) -> tuple[Array]:

@@ -30,20 +30,21 @@ _MALLOC = {
 }
 
 
-def tune() -> None:
-    """Start this command again with a malloc fit for large arrays, where there is one: glibc 2.35.
+def environment() -> dict[str, str]:
+    """The variables that a process needs from its start to be fit for large arrays.
 
-    The process stays the same, in what belongs to it (number, terminal, files). Does nothing where
-    GLIBC_TUNABLES is set, which also keeps it from doing so twice, and once JAX has been imported.
+    GLIBC_TUNABLES, with glibc 2.35 or newer, and XLA_FLAGS; neither over the user's own settings.
     """
+    found = {
+        "XLA_FLAGS": xla_flags(
+            os.environ.get("XLA_FLAGS", ""), importlib.metadata.version("jaxlib"), _has_avx512()
+        )
+    }
     name, version = platform.libc_ver()
     new = name == "glibc" and tuple(int(part) for part in version.split(".")[:2]) >= (2, 35)
-    if not new or "GLIBC_TUNABLES" in os.environ or "jax" in sys.modules:
-        return
-    os.environ["GLIBC_TUNABLES"] = ":".join(f"{key}={value}" for key, value in _MALLOC.items())
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
+    if new and "GLIBC_TUNABLES" not in os.environ:
+        found["GLIBC_TUNABLES"] = ":".join(f"{key}={value}" for key, value in _MALLOC.items())
+    return found
 
 
 def trim_memory() -> None:
@@ -84,17 +85,19 @@ def _has_avx512() -> bool:
 
 
 def configure() -> None:
-    """Fit malloc (:func:`tune`) and XLA to large arrays, and keep compiled programs on disk.
+    """Fit malloc and XLA to large arrays, and keep compiled programs on disk.
 
-    A command calls this before it imports JAX. What the user has set (GLIBC_TUNABLES, XLA_FLAGS,
-    JAX_COMPILATION_CACHE_DIR) is left as it is.
+    A command calls this before it imports JAX. It starts the command again, once, in the same
+    process (number, terminal, files): malloc reads its settings only then. What the user has set
+    (GLIBC_TUNABLES, XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) is left as it is.
     """
-    tune()
     if "jax" not in sys.modules:
-        flags = xla_flags(
-            os.environ.get("XLA_FLAGS", ""), importlib.metadata.version("jaxlib"), _has_avx512()
-        )
-        os.environ["XLA_FLAGS"] = flags
+        wanted = environment()
+        os.environ.update(wanted)
+        if "GLIBC_TUNABLES" in wanted:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
     import jax
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):

@@ -220,19 +220,20 @@ def train_step(
     chosen = order[jnp.minimum(positions, task.train_size - 1)]
     targets = labels[chosen]
 
-    # Every device draws for the whole batch and keeps its part: the same for any device count.
-    draws = augment.draw(
-        stream_key(state.seed, "augment", state.step),
-        batch,
-        config.augment,
-        image_size=images.shape[1],
-        out_size=task.image_size,
-        mirror=info.mirror,
-    )
-    draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
-    inputs = augment.apply(
-        draws, images[chosen], config.augment, task.image_size, info.mean, info.std
-    )
+    with jax.named_scope("augment"):
+        # Every device draws for the whole batch and keeps its part: the same for any device count.
+        draws = augment.draw(
+            stream_key(state.seed, "augment", state.step),
+            batch,
+            config.augment,
+            image_size=images.shape[1],
+            out_size=task.image_size,
+            mirror=info.mirror,
+        )
+        draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
+        inputs = augment.apply(
+            draws, images[chosen], config.augment, task.image_size, info.mean, info.std
+        )
     dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
     model = task.model()
 
@@ -258,8 +259,9 @@ def train_step(
     losses = jnp.where(mask, _cross_entropy(logits, targets), 0.0)
     hits = mask & (jnp.argmax(logits, -1) == targets)
     grads, loss_sum, correct = _sum_over_shards(task, (grads, jnp.sum(losses), jnp.sum(hits)))
-    updates, opt_state = task.optimizer().update(grads, state.opt_state, state.params)
-    params = optax.apply_updates(state.params, updates)
+    with jax.named_scope("optimizer"):
+        updates, opt_state = task.optimizer().update(grads, state.opt_state, state.params)
+        params = optax.apply_updates(state.params, updates)
     if task.couples:
         # The gradient of the mean loss, times the count: of each example's own loss.
         own = jax.tree.map(lambda g: g * count, pulls[NUDGES])

@@ -57,7 +57,8 @@ def test_summary_counts_the_original_network(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     # Krizhevsky's one-tower AlexNet at 10 classes: 61,100,840 less 990 outputs of 4,096 + 1.
     assert "57,044,810" in done.stdout
-    assert "conv5" in done.stdout
+    assert "conv1  11x11  direct" in done.stdout
+    assert "conv5  3x3    winograd4" in done.stdout
 
 
 @pytest.mark.parametrize(

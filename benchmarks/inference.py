@@ -1,0 +1,65 @@
+"""Prediction by physjax, with and without folded forces, beside PyTorch's, in turns.
+
+    python benchmarks/inference.py --json results/benchmarks/inference.json
+
+Needs the extra `bench`. A call takes uint8 images to class probabilities.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+import ours
+from measuring import Contestant, describe, machine, race, write
+
+FOLDED = "physjax, folded"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["physics", "alexnet", "cnn"])
+    parser.add_argument("--batches", nargs="+", type=int, default=[500, 1])
+    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    facts = machine()
+    print(describe(facts))
+    record: dict[str, Any] = {"machine": facts, "models": {}}
+    mine = ours.environment()
+    for model in arguments.models:
+        record["models"][model] = {}
+        for batch in arguments.batches:
+            theirs = {"model": model, "batch_size": batch}
+            contestants = [
+                Contestant(
+                    label,
+                    "ours:predict",
+                    {"name": model, "batch_size": batch, "folded": label == FOLDED},
+                    mine,
+                )
+                for label in (FOLDED, "physjax")
+            ]
+            contestants.append(Contestant("PyTorch float32", "torch_side:predict", theirs))
+            outcomes = race(contestants, arguments.turns, max(1, 100 // batch))
+            folded, rows = outcomes[FOLDED], {}
+            for label, outcome in outcomes.items():
+                low, high = folded.ratio_quartiles(outcome)
+                rows[label] = {
+                    "images_per_second": batch / outcome.median,
+                    "folded_is_times_as_fast": folded.ratio(outcome),
+                    "quartiles": (low, high),
+                    "peak_memory_mib": outcome.peak_memory_mib,
+                }
+                print(
+                    f"{model}, batch {batch}: {label:16} {batch / outcome.median:8,.0f} images/s  "
+                    f"folded is {folded.ratio(outcome):.2f} x as fast ({low:.2f} to {high:.2f})",
+                    flush=True,
+                )
+            record["models"][model][str(batch)] = rows
+    write(arguments.json, record)
+
+
+if __name__ == "__main__":
+    main()

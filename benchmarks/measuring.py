@@ -1,0 +1,212 @@
+"""What the benchmarks share: the facts of the machine, contestants in turns, and their record."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import importlib.metadata
+import json
+import multiprocessing
+import os
+import platform
+import resource
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Contestant:
+    """Something to be timed, in a process of its own: libraries keep threads, memory and settings.
+
+    `make` names a function, "module:function"; called with the arguments in that process, it
+    returns what is timed. A name, so that no process imports another contestant's libraries. The
+    script that calls :func:`race` is imported by all of them: it imports no such library either.
+    """
+
+    label: str
+    make: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    environment: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a contestant took."""
+
+    seconds: list[float]
+    """Of one call, a figure for each turn."""
+    setup_seconds: float
+    """From the process's start to the end of the first call: imports, data, compiling."""
+    peak_memory_mib: float
+
+    @property
+    def median(self) -> float:
+        return statistics.median(self.seconds)
+
+    def ratio(self, other: Outcome) -> float:
+        """How many times as fast as `other`: the median over turns of the ratio in each turn."""
+        return statistics.median(b / a for a, b in zip(self.seconds, other.seconds, strict=True))
+
+    def ratio_quartiles(self, other: Outcome) -> tuple[float, float]:
+        """First and third quartile of what :meth:`ratio` is the median of."""
+        ratios = [b / a for a, b in zip(self.seconds, other.seconds, strict=True)]
+        low, _, high = statistics.quantiles(ratios, n=4)
+        return low, high
+
+
+def race(contestants: Sequence[Contestant], turns: int, calls: int) -> dict[str, Outcome]:
+    """Time the contestants in turns of `calls` calls; the others wait, idle.
+
+    What else the machine does hits all of them alike.
+    """
+    context = multiprocessing.get_context("spawn")
+    processes, pipes, setups = [], {}, {}
+    try:
+        for contestant in contestants:
+            ours, theirs = context.Pipe()
+            process = context.Process(
+                target=_serve, args=(theirs, contestant.make, contestant.arguments), daemon=True
+            )
+            start = time.perf_counter()
+            with _environment(contestant.environment):
+                process.start()
+            theirs.close()
+            processes.append(process)
+            pipes[contestant.label] = ours
+            ours.recv()
+            setups[contestant.label] = time.perf_counter() - start
+        seconds: dict[str, list[float]] = {label: [] for label in pipes}
+        for _ in range(turns):
+            for label, pipe in pipes.items():
+                pipe.send(calls)
+                seconds[label].append(pipe.recv() / calls)
+        outcomes = {}
+        for label, pipe in pipes.items():
+            pipe.send(0)
+            outcomes[label] = Outcome(seconds[label], setups[label], pipe.recv())
+        return outcomes
+    finally:
+        for process in processes:
+            process.terminate()
+            process.join()
+
+
+def alone(contestant: Contestant) -> Any:
+    """What the contestant's function returns, called once in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_answer, args=(theirs, contestant), daemon=True)
+    with _environment(contestant.environment):
+        process.start()
+    theirs.close()
+    try:
+        return ours.recv()
+    finally:
+        process.terminate()
+        process.join()
+
+
+def _named(make: str) -> Callable[..., Any]:
+    module, _, function = make.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def _answer(pipe: Connection, contestant: Contestant) -> None:
+    pipe.send(_named(contestant.make)(**contestant.arguments))
+
+
+def _serve(pipe: Connection, make: str, arguments: dict[str, Any]) -> None:
+    call = _named(make)(**arguments)
+    call()
+    pipe.send("ready")
+    while calls := pipe.recv():
+        call()  # the caches are the last contestant's
+        start = time.perf_counter()
+        for _ in range(calls):
+            call()
+        pipe.send(time.perf_counter() - start)
+    pipe.send(peak_memory_mib())
+
+
+@contextlib.contextmanager
+def _environment(values: dict[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def peak_memory_mib() -> float:
+    """Most memory that this process had resident."""
+    status = Path("/proc/self/status")
+    if status.exists():
+        # Not ru_maxrss, which a process inherits from the one that it was forked from.
+        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        return int(line.split()[1]) / 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
+
+
+def machine() -> dict[str, Any]:
+    """What this runs on."""
+    model = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    widest = "?"
+    if info.exists():
+        lines = info.read_text().splitlines()
+        names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+        flags = next((line.split() for line in lines if line.startswith("flags")), [])
+        model = names[0] if names else model
+        widest = next((f for f in ("avx512f", "avx2", "avx") if f in flags), "no AVX")
+    versions = {}
+    for name in ("jax", "jaxlib", "flax", "torch", "numpy"):
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return {
+        "cpu": model,
+        "widest_vectors": widest,
+        "cores": os.cpu_count(),
+        "system": platform.system(),
+        "libc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+        "versions": versions,
+        "load_average_before": round(os.getloadavg()[0], 2),
+    }
+
+
+def matrix_product_gflops() -> float:
+    """The rate of a product of two 2048 x 2048 matrices of float32 in NumPy: a peak to compare."""
+    a = np.ones((2048, 2048), np.float32)
+    times = []
+    for _ in range(10):
+        start = time.perf_counter()
+        a @ a
+        times.append(time.perf_counter() - start)
+    return 2 * 2048**3 / min(times) / 1e9
+
+
+def describe(facts: dict[str, Any]) -> str:
+    """One line about the machine."""
+    versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
+    return (
+        f"{facts['cpu']}, {facts['cores']} cores, {facts['widest_vectors']}, {facts['system']}, "
+        f"{facts['libc']}; {versions}; load average before {facts['load_average_before']}"
+    )
+
+
+def write(path: Path | None, record: dict[str, Any]) -> None:
+    """`record` as JSON, if there is a path."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(record, indent=1) + "\n")
+        print(f"wrote {path}")

@@ -1,0 +1,116 @@
+"""physjax's side of the benchmarks: what is timed, made in a process of its own.
+
+JAX is imported in the functions: the processes of other contestants import this module too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+EXAMPLES = 50_000
+
+
+def environment() -> dict[str, str]:
+    """What a command of physjax sets before it starts (`physjax.runtime.configure`)."""
+    from physjax import runtime
+
+    return runtime.environment()
+
+
+def images(examples: int = EXAMPLES, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [examples, 32, 32, 3] noise and int32 labels: what they show changes no time."""
+    rng = np.random.default_rng(seed)
+    return (
+        rng.integers(0, 256, (examples, 32, 32, 3), np.uint8),
+        rng.integers(0, 10, examples, np.int32),
+    )
+
+
+def task(
+    batch_size: int = 128, examples: int = EXAMPLES, rule: Any = "backprop", **model: Any
+) -> Any:
+    """A Task of the recipe `fast` on data shaped like CIFAR-10; `model`: fields of its model."""
+    import dataclasses
+
+    from physjax.config import RECIPES
+    from physjax.data import DATASETS, DatasetInfo
+    from physjax.step import Task
+
+    spec = DATASETS["cifar10"]
+    info = DatasetInfo(
+        name=spec.name,
+        title="noise shaped like CIFAR-10",
+        num_classes=spec.num_classes,
+        class_names=spec.class_names,
+        image_shape=spec.native_shape,
+        mean=spec.mean,
+        std=spec.std,
+        mirror=spec.mirror,
+        version="",
+        source="noise",
+        fingerprint="",
+        notice="",
+    )
+    base = RECIPES["fast"]
+    config = dataclasses.replace(
+        base,
+        model=dataclasses.replace(base.model, **model),
+        optim=dataclasses.replace(base.optim, batch_size=batch_size, drop_remainder=True),
+        rule=dataclasses.replace(base.rule, update_rule=rule),
+    )
+    return Task(config, info, examples)
+
+
+def train(
+    batch_size: int = 128,
+    examples: int = EXAMPLES,
+    devices: int = 1,
+    rule: str = "backprop",
+    **model: Any,
+) -> Callable[[], None]:
+    """A train step, with gathering and augmenting its batch."""
+    import dataclasses
+
+    import jax
+
+    from physjax import runtime
+    from physjax.step import compile_step, epoch_order, init_state, place, train_step
+
+    what = dataclasses.replace(task(batch_size, examples, rule, **model), shards=devices)
+    state = place(what, init_state(what))
+    data = place(what, images(examples))
+    order = place(what, epoch_order(0, 0, examples))
+    runtime.trim_memory()
+    call = compile_step(what, train_step, state, *data, order, donate=True)
+    runtime.trim_memory()
+
+    def step() -> None:
+        nonlocal state
+        state = jax.block_until_ready(call(state, *data, order))
+
+    return step
+
+
+def predict(batch_size: int = 500, folded: bool = True, **model: Any) -> Callable[[], Any]:
+    """Probabilities of a batch of uint8 images, by the network as it stands or folded."""
+    import dataclasses
+
+    import jax
+
+    from physjax.fold import fold
+    from physjax.models import law_name
+    from physjax.robustness import predictor
+    from physjax.step import init_state
+
+    what = task(batch_size, **model)
+    run = dataclasses.replace(what.config.run, eval_batch_size=batch_size)
+    what = dataclasses.replace(what, config=dataclasses.replace(what.config, run=run))
+    variables = init_state(what).variables
+    if folded:
+        variables = fold(variables, law_name(what.config.model))
+    call = predictor(what, jax.device_put(variables), folded, "none")
+    batch, _ = images(batch_size)
+    return lambda: call(batch)

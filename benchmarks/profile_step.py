@@ -1,0 +1,158 @@
+"""Where a train step's time goes, before and after: the share of each kind of operation.
+
+    python benchmarks/profile_step.py --json results/benchmarks/profile_step.json
+
+Before: direct convolutions and malloc as it comes. After: physjax as its commands run it. Times are
+XLA's own, operation by operation, from a trace; operations that ran side by side are both counted,
+so shares are of their sum. The last line compares the step with the machine's matrix products: the
+direct convolution's floating-point operations in the step's time, over the rate of a large product.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import glob
+import re
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ours
+from measuring import Contestant, alone, describe, machine, matrix_product_gflops, write
+
+# In this order: the first pattern found in an operation's name decides.
+KINDS = (
+    ("augmentation and gathering", r"/augment/"),
+    ("optimiser", r"/optimizer/"),
+    ("max pool", r"max_pool"),
+    ("dropout", r"Dropout"),
+    ("convolution: products", r"/(conv|stem|block|inception)[^/]*/.*(dot_general|conv_general)"),
+    (
+        "convolution: transforms and patches",
+        r"/(conv|stem|block|inception)[^/]*/(?!.*norm_force).*(cond|branch|optimization_barrier)",
+    ),
+    ("norm, force, activation", r"norm_force_activation|/norm"),
+    ("dense layers", r"/fc[0-9]"),
+)
+OTHER = "loss, metrics, rest"
+
+
+def kind(operation: str) -> str:
+    """The kind of an operation, by its name in the program."""
+    return next((name for name, pattern in KINDS if re.search(pattern, operation)), OTHER)
+
+
+def names(program: str) -> dict[str, str]:
+    """Where each instruction of an HLO text comes from; a fusion's is its last operation's."""
+    bodies: dict[str, str] = {}
+    for body in re.split(r"\n(?=(?:ENTRY )?%?[\w.-]+ \()", program):
+        bodies[re.split(r"[ (]", body.lstrip("%"), maxsplit=1)[0]] = body
+    found = {}
+    for line in program.splitlines():
+        instruction = re.match(r"\s*(?:ROOT )?%?([\w.-]+) = ", line)
+        if not instruction:
+            continue
+        own = re.search(r'op_name="([^"]*)"', line)
+        called = re.search(r"calls=%?([\w.-]+)", line)
+        body = bodies.get(called[1], "") if called else ""
+        inner = re.findall(r'op_name="([^"]*)"', body)
+        found[instruction[1]] = own[1] if own else inner[-1] if inner else ""
+        if not found[instruction[1]] and " convolution(" in body:
+            # XLA rewrites the gradient by a kernel, and its name gets lost.
+            found[instruction[1]] = "/conv/conv_general_dilated"
+    return found
+
+
+def profile(steps: int = 4, **model: Any) -> dict[str, Any]:
+    """Milliseconds per step of each kind, and of the whole; called in a process of its own."""
+    import jax
+
+    from physjax.step import compile_step, epoch_order, init_state, place, train_step
+
+    what = ours.task(examples=5000, **model)
+    state = place(what, init_state(what))
+    data = place(what, ours.images(5000))
+    order = place(what, epoch_order(0, 0, 5000))
+    call: Any = compile_step(what, train_step, state, *data, order, donate=True)
+    sources = names(call.as_text())
+    for _ in range(3):
+        state = jax.block_until_ready(call(state, *data, order))
+    milliseconds: collections.Counter[str] = collections.Counter()
+    with tempfile.TemporaryDirectory() as folder:
+        with jax.profiler.trace(folder):
+            start = time.perf_counter()
+            for _ in range(steps):
+                state = jax.block_until_ready(call(state, *data, order))
+            seconds = (time.perf_counter() - start) / steps
+        (path,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
+        trace = jax.profiler.ProfileData.from_file(path)
+    for plane in trace.planes:
+        for line in plane.lines:
+            for event in line.events:
+                # A loop's own event covers those of its body.
+                if "hlo_op" in dict(event.stats) and not event.name.startswith("while"):
+                    where = kind(sources.get(event.name, ""))
+                    milliseconds[where] += event.duration_ns / 1e6 / steps
+    return {"step_milliseconds": 1e3 * seconds, "milliseconds": dict(milliseconds)}
+
+
+def direct_gflop(model: str, batch_size: int = 128) -> float:
+    """Floating-point operations of a step with direct convolutions, in 1e9.
+
+    Three times the forward pass: its gradients by inputs and by parameters cost as much each.
+    """
+    from torch.utils.flop_counter import FlopCounterMode
+
+    import torch_side
+
+    call = torch_side.predict(model, batch_size=batch_size)
+    with FlopCounterMode(display=False) as counter:
+        call()
+    return 3 * counter.get_total_flops() / 1e9
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="physics")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    facts = {**machine(), "matrix_product_gflops": matrix_product_gflops()}
+    print(describe(facts))
+    direct = {"name": arguments.model, "conv": "direct"}
+    before = alone(Contestant("before", "profile_step:profile", direct))
+    after = alone(
+        Contestant("after", "profile_step:profile", {"name": arguments.model}, ours.environment())
+    )
+    sums = [sum(side["milliseconds"].values()) for side in (before, after)]
+    print("| operation | before [ms] | share | after [ms] | share |\n|---|---:|---:|---:|---:|")
+    for name in (*(name for name, _ in KINDS), OTHER):
+        cells = []
+        for side, total in zip((before, after), sums, strict=True):
+            value = side["milliseconds"].get(name, 0.0)
+            cells += [f"{value:.0f}", f"{100 * value / total:.0f} %"]
+        print(f"| {name} | {' | '.join(cells)} |")
+    gflop = direct_gflop(arguments.model)
+    for label, side in (("before", before), ("after", after)):
+        rate = gflop / side["step_milliseconds"] * 1e3
+        side["of_matrix_product_peak"] = rate / facts["matrix_product_gflops"]
+        print(
+            f"{label}: a step of {side['step_milliseconds']:.0f} ms does {gflop:.0f} GFLOP of "
+            f"direct convolutions, at {side['of_matrix_product_peak']:.0%} of the rate of a "
+            "large matrix product"
+        )
+    write(
+        arguments.json,
+        {
+            "machine": facts,
+            "model": arguments.model,
+            "direct_gflop": gflop,
+            "before": before,
+            "after": after,
+        },
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""How the cost of a train step grows with batch, devices, image size and width.
+
+    python benchmarks/scaling.py --json results/benchmarks/scaling.json \\
+        --figure docs/figures/step_scaling.png
+
+Devices are fake ones on the same cores: they show what splitting a batch costs, not what more
+machines gain. Image sizes are those of the two forms of AlexNet, 32x32 and 224x224.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import Any
+
+import ours
+from measuring import Contestant, describe, machine, race, write
+
+BATCHES = (32, 64, 128, 256, 512, 1024)
+DEVICES = (1, 2, 4, 8)
+WIDTHS = (0.25, 0.5, 1.0, 2.0)
+
+
+def measure(axis: str, model: str, variants: dict[str, dict[str, Any]], turns: int) -> list[Any]:
+    """A row for each variant: it stands alone, since the large ones need all the memory."""
+    rows = []
+    for value, arguments in variants.items():
+        environment = ours.environment()
+        devices = arguments.get("devices", 1)
+        environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
+        what = {"name": model, "examples": 5000, **arguments}
+        outcome = race([Contestant(value, "ours:train", what, environment)], turns, 1)[value]
+        batch = arguments.get("batch_size", 128)
+        rows.append(
+            {
+                axis: float(value),
+                "batch": batch,
+                "milliseconds": 1e3 * outcome.median,
+                "images_per_second": batch / outcome.median,
+                "peak_memory_mib": outcome.peak_memory_mib,
+            }
+        )
+        print(
+            f"{axis} {value:>5}: {1e3 * outcome.median:8.1f} ms a step, "
+            f"{batch / outcome.median:7,.0f} images/s, {outcome.peak_memory_mib:6,.0f} MiB",
+            flush=True,
+        )
+    return rows
+
+
+def draw(axes: dict[str, list[Any]], model: str, path: Path) -> None:
+    """Images per second against each axis."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(10, 2.8), layout="constrained")
+    for panel, (axis, rows) in zip(figure.subplots(1, len(axes)), axes.items(), strict=True):
+        ticks = [row[axis] for row in rows]
+        panel.loglog(ticks, [row["images_per_second"] for row in rows], "o-", color="C0")
+        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        panel.minorticks_off()
+        panel.set(xlabel=axis, ylabel="images/s")
+        panel.grid(alpha=0.3)
+    figure.suptitle(f"Train step of {model} on {os.cpu_count()} cores")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", default="physics")
+    parser.add_argument("--turns", type=int, default=4)
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser.add_argument("--figure", type=Path)
+    arguments = parser.parse_args()
+    facts = machine()
+    print(describe(facts))
+    variants: dict[str, dict[str, dict[str, Any]]] = {
+        "batch": {str(n): {"batch_size": n} for n in BATCHES},
+        "devices": {str(n): {"devices": n} for n in DEVICES},
+        "width": {f"{w:g}": {"width": w} for w in WIDTHS},
+        "image size": {
+            "32": {"batch_size": 16},
+            "224": {"batch_size": 16, "size": "paper"},
+        },
+    }
+    axes = {
+        axis: measure(axis, arguments.model, found, arguments.turns)
+        for axis, found in variants.items()
+    }
+    if arguments.figure:
+        draw(axes, arguments.model, arguments.figure)
+    write(arguments.json, {"machine": facts, "model": arguments.model, "axes": axes})
+
+
+if __name__ == "__main__":
+    main()

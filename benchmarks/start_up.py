@@ -1,0 +1,106 @@
+"""How long until the first step: importing, reading the data, compiling, cold and warm.
+
+    python benchmarks/start_up.py --json results/benchmarks/start_up.json [--data-dir D]
+
+Every figure is of a process of its own. Cold: with empty caches of decoded images and of compiled
+programs. Warm: with those that the cold one left.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import ours
+from measuring import Contestant, alone, describe, machine, write
+
+
+def start_up(model: str, data_dir: str | None) -> dict[str, float]:
+    """Seconds of each part, in a process that has imported nothing yet."""
+    start = time.perf_counter()
+    from physjax import runtime
+
+    runtime.configure()
+
+    import dataclasses
+
+    import jax
+
+    from physjax import data, loop  # noqa: F401
+    from physjax.config import RECIPES
+    from physjax.step import (
+        Task,
+        compile_step,
+        epoch_order,
+        eval_step,
+        init_state,
+        place,
+        train_step,
+    )
+
+    seconds = {"import": time.perf_counter() - start}
+
+    start = time.perf_counter()
+    base = RECIPES["fast"]
+    config = dataclasses.replace(
+        base,
+        data=dataclasses.replace(base.data, data_dir=data_dir),
+        model=dataclasses.replace(base.model, name=model),
+    )
+    dataset = data.load(config.data)
+    seconds["data"] = time.perf_counter() - start
+
+    start = time.perf_counter()
+    task = Task(
+        dataclasses.replace(
+            config, data=dataclasses.replace(config.data, dataset=dataset.info.name)
+        ),
+        dataset.info,
+        len(dataset.train),
+    )
+    state = place(task, init_state(task))
+    seconds["initial state"] = time.perf_counter() - start
+
+    train = place(task, (dataset.train.images, dataset.train.labels))
+    test = place(task, (dataset.test.images, dataset.test.labels))
+    order = place(task, epoch_order(state.seed, 0, task.train_size))
+    start = time.perf_counter()
+    step = compile_step(task, train_step, state, *train, order, donate=True)
+    seconds["compiling the train step"] = time.perf_counter() - start
+    start = time.perf_counter()
+    jax.block_until_ready(step(state, *train, order))
+    seconds["first step"] = time.perf_counter() - start
+    state = place(task, init_state(task))
+    start = time.perf_counter()
+    compile_step(task, eval_step, state.variables, *test, 0)
+    seconds["compiling the evaluation"] = time.perf_counter() - start
+    return seconds
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", nargs="+", default=["physics", "alexnet", "cnn"])
+    parser.add_argument("--data-dir", help="TFDS folder with CIFAR-10; without it the digits")
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    arguments = parser.parse_args()
+    facts = machine()
+    print(describe(facts))
+    record: dict[str, Any] = {"machine": facts, "models": {}}
+    for model in arguments.models:
+        with tempfile.TemporaryDirectory() as folder:
+            settings = {**ours.environment(), "PHYSJAX_CACHE": folder}
+            what = {"model": model, "data_dir": arguments.data_dir}
+            contestant = Contestant(model, "start_up:start_up", what, settings)
+            cold, warm = alone(contestant), alone(contestant)
+        record["models"][model] = {"cold": cold, "warm": warm}
+        print(f"{model}: seconds cold, warm")
+        for part, seconds in cold.items():
+            print(f"  {part:26} {seconds:6.2f} {warm[part]:6.2f}", flush=True)
+    write(arguments.json, record)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,105 @@
+"""The benchmarks: they run, and what they compare is the same network."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import jax
+import pytest
+
+from physjax.config import RECIPES
+from physjax.models import build, init_variables
+from physjax.step import stream_key
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+from profile_step import OTHER, kind, names  # noqa: E402
+
+
+def test_pytorchs_networks_have_as_many_parameters() -> None:
+    pytest.importorskip("torch", reason="the extra `bench` is not installed")
+    import torch_side
+
+    for name in torch_side.NETWORKS:
+        model = build(dataclasses.replace(RECIPES["fast"].model, name=name), 10)
+        shapes = jax.eval_shape(
+            lambda model=model: init_variables(model, stream_key(0, "init", 0), 32)
+        )
+        count = sum(x.size for x in jax.tree.leaves(shapes["params"]))
+        assert torch_side.parameter_count(name) == count, name
+
+
+@pytest.mark.parametrize(
+    ("operation", "expected"),
+    [
+        ("jit(f)/jvp(A)/conv2/cond/branch_0_fun/dot_general", "convolution: products"),
+        ("jit(f)/transpose(jvp(A))/conv2/conv_general_dilated", "convolution: products"),
+        ("jit(f)/jvp(A)/conv2/cond/branch_0_fun/stack", "convolution: transforms and patches"),
+        ("jit(f)/jvp(A)/conv1/conv1._norm_force_activation/norm/sub", "norm, force, activation"),
+        ("jit(f)/transpose(jvp(A))/max_pool/div", "max pool"),
+        ("jit(f)/jvp(A)/fc1/dot_general", "dense layers"),
+        ("jit(f)/augment/gather", "augmentation and gathering"),
+        ("jit(f)/jvp()/log_softmax", OTHER),
+    ],
+)
+def test_operations_are_told_apart(operation: str, expected: str) -> None:
+    assert kind(operation) == expected
+
+
+def test_a_fusion_is_named_by_what_it_computes() -> None:
+    program = """
+%inner (p: f32[2]) -> f32[2] {
+  %a = f32[2] add(%p, %p), metadata={op_name="f/augment/add"}
+  ROOT %b = f32[2] multiply(%a, %a), metadata={op_name="f/optimizer/mul"}
+}
+
+ENTRY %main (p: f32[2]) -> f32[2] {
+  %fusion.1 = f32[2] fusion(%p), kind=kLoop, calls=%inner
+  ROOT %c = f32[2] add(%fusion.1, %p), metadata={op_name="f/dropout"}
+}
+"""
+    found = names(program)
+    assert found["fusion.1"] == "f/optimizer/mul"
+    assert found["c"] == "f/dropout"
+
+
+@pytest.mark.slow
+def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "GLIBC_TUNABLES")}
+    words = [
+        "--model",
+        "cnn",
+        "--laws",
+        "ring",
+        "--turns",
+        "2",
+        "--batch",
+        "8",
+        "--no-coupled",
+        "--json",
+    ]
+    subprocess.run(
+        [
+            sys.executable,
+            "benchmarks/layer_overhead.py",
+            *words,
+            "--json",
+            str(tmp_path / "found.json"),
+        ],
+        cwd=ROOT,
+        env={**clean, "PHYSJAX_CACHE": str(tmp_path)},
+        check=True,
+        timeout=300,
+    )
+    found = json.loads((tmp_path / "found.json").read_text())
+    assert set(found["steps"]) == {"none", "again", "ring"}
+    assert found["steps"]["none"]["times_none"] == 1
+    assert found["steps"]["ring"]["median_seconds"] > 0
+    assert found["machine"]["cores"] == os.cpu_count()
+    assert found["machine"]["versions"]["jaxlib"]
