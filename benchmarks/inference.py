@@ -21,7 +21,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["physics", "alexnet", "cnn"])
     parser.add_argument("--batches", nargs="+", type=int, default=[500, 1])
-    parser.add_argument("--turns", type=int, default=15)
+    parser.add_argument("--turns", type=int, default=10)
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     facts = machine()
@@ -42,7 +42,7 @@ def main() -> None:
                 for label in (FOLDED, "physjax")
             ]
             contestants.append(Contestant("PyTorch float32", "torch_side:predict", theirs))
-            outcomes = race(contestants, arguments.turns, max(1, 100 // batch))
+            outcomes = race(contestants, arguments.turns)
             folded, rows = outcomes[FOLDED], {}
             for label, outcome in outcomes.items():
                 low, high = folded.ratio_quartiles(outcome)

@@ -20,8 +20,7 @@ def main() -> None:
     parser.add_argument("--model", default="alexnet", help="a name in physjax.models.MODELS")
     parser.add_argument("--laws", nargs="+", default=["ring", "spring", "divisive", "lrn"])
     parser.add_argument("--batch", type=int, default=128)
-    parser.add_argument("--turns", type=int, default=30)
-    parser.add_argument("--calls", type=int, default=1, help="steps in a turn")
+    parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--no-coupled", dest="coupled", action="store_false")
     parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
@@ -38,7 +37,7 @@ def main() -> None:
     if arguments.coupled:
         coupled = {**common, "law": "none", "rule": "coupled"}
         found.append(Contestant("none, coupled rule", "ours:train", coupled, mine))
-    outcomes = race(found, arguments.turns, arguments.calls)
+    outcomes = race(found, arguments.turns)
     plain = outcomes["none"]
     rows: dict[str, Any] = {}
     for label, outcome in outcomes.items():

@@ -61,13 +61,19 @@ class Outcome:
         return low, high
 
 
-def race(contestants: Sequence[Contestant], turns: int, calls: int) -> dict[str, Outcome]:
-    """Time the contestants in turns of `calls` calls; the others wait, idle.
+# Threads of a library that has just been used spin for a while before they sleep.
+_REST_SECONDS = 0.2
 
-    What else the machine does hits all of them alike.
+
+def race(
+    contestants: Sequence[Contestant], turns: int, turn_seconds: float = 1.0
+) -> dict[str, Outcome]:
+    """Time the contestants in turns, each of as many calls as take about `turn_seconds`.
+
+    The others wait, idle. What else the machine does hits all of them alike.
     """
     context = multiprocessing.get_context("spawn")
-    processes, pipes, setups = [], {}, {}
+    processes, pipes, setups, calls = [], {}, {}, {}
     try:
         for contestant in contestants:
             ours, theirs = context.Pipe()
@@ -82,11 +88,14 @@ def race(contestants: Sequence[Contestant], turns: int, calls: int) -> dict[str,
             pipes[contestant.label] = ours
             ours.recv()
             setups[contestant.label] = time.perf_counter() - start
+            ours.send(1)
+            calls[contestant.label] = max(1, round(turn_seconds / ours.recv()))
         seconds: dict[str, list[float]] = {label: [] for label in pipes}
         for _ in range(turns):
             for label, pipe in pipes.items():
-                pipe.send(calls)
-                seconds[label].append(pipe.recv() / calls)
+                time.sleep(_REST_SECONDS)
+                pipe.send(calls[label])
+                seconds[label].append(pipe.recv() / calls[label])
         outcomes = {}
         for label, pipe in pipes.items():
             pipe.send(0)

@@ -30,7 +30,7 @@ def measure(axis: str, model: str, variants: dict[str, dict[str, Any]], turns: i
         devices = arguments.get("devices", 1)
         environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
         what = {"name": model, "examples": 5000, **arguments}
-        outcome = race([Contestant(value, "ours:train", what, environment)], turns, 1)[value]
+        outcome = race([Contestant(value, "ours:train", what, environment)], turns)[value]
         batch = arguments.get("batch_size", 128)
         rows.append(
             {

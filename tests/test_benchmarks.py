@@ -82,7 +82,6 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
         "--batch",
         "8",
         "--no-coupled",
-        "--json",
     ]
     subprocess.run(
         [
