@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -13,6 +11,7 @@ from physjax.config import ModelConfig
 from physjax.fold import fold, foldable
 from physjax.forces import LAWS, ForceLaw
 from physjax.models import build, init_variables
+from short import SHORT, build_short, cut
 
 
 def random_variables(config: ModelConfig) -> dict:
@@ -76,25 +75,17 @@ def test_a_matrix_law_folds_through_the_batch_norm(monkeypatch: pytest.MonkeyPat
         test_folded_model_gives_the_same_logits("pull", norm)
 
 
-# Few stages and blocks: the ways in which these networks differ are all in the first ones.
-SHORT: dict[str, dict[str, Any]] = {
-    "resnet20": {"depths": (1, 1), "features": (16, 32)},
-    "resnet18": {"depths": (1, 1), "features": (64, 128)},
-    "densenet": {"depths": (1, 1)},
-}
-
-
 @pytest.mark.parametrize("base", SHORT)
 @pytest.mark.parametrize("law", ["ring", "spring"])
-def test_blocks_fold_too(base: str, law: str) -> None:
-    config = ModelConfig(base, law=law, width=0.1, conv="direct")
-    model = build(config, 5).clone(**SHORT[base])
-    plain = build(config, 5, law="none").clone(**SHORT[base])
-    variables = perturbed(init_variables(model, jax.random.key(0), 8))
+def test_every_base_folds(base: str, law: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut(monkeypatch)
+    size = 32 if base in ("alexnet", "vgg11") else 8
+    model, plain = build_short(base, 5, law), build_short(base, 5, "none")
+    variables = perturbed(init_variables(model, jax.random.key(0), size))
     folded = fold(variables, law)
-    fresh = jax.eval_shape(lambda: init_variables(plain, jax.random.key(0), 8))
+    fresh = jax.eval_shape(lambda: init_variables(plain, jax.random.key(0), size))
     assert jax.tree.map(jnp.shape, folded) == jax.tree.map(jnp.shape, fresh)
-    images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 8, 8, 3)), jnp.float32)
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(3, size, size, 3)), jnp.float32)
     expected = jax.jit(model.apply)(variables, images)
     plain_apply = jax.jit(plain.apply)
     np.testing.assert_allclose(plain_apply(folded, images), expected, rtol=2e-4, atol=2e-4)

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import studies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import studies
 from physjax.config import ConfigError, differences
 from physjax.grid import Cell, Study, from_options, parse_setting, plan, read_toml, to_toml
 

@@ -6,8 +6,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-import studies
 
+import studies
 from physjax.config import Config
 from physjax.grid import Cell, plan
 from physjax.prediction import Costs, earlier_runs

@@ -26,6 +26,7 @@ from physjax.step import (
     stream_key,
     train_step,
 )
+from short import SHORT, build_short, cut
 
 SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "conv": "direct"}
 
@@ -74,6 +75,30 @@ def test_pmap_equals_jit(digits: data.Dataset, norm: str, shards: int) -> None:
     assert_close(one.batch_stats, many.batch_stats, rtol=1e-4, atol=1e-5)
     assert one.metrics.count == many.metrics.count == 80
     np.testing.assert_allclose(one.metrics.loss_sum, many.metrics.loss_sum, rtol=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("base", SHORT)
+def test_every_base_is_the_same_under_pmap(
+    base: str, digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cut(monkeypatch)
+    law = "spring" if base in ("alexnet", "resnet20") else "ring"
+    monkeypatch.setattr(
+        Task,
+        "model",
+        lambda task, folded=False: build_short(base, 10, law, axis_name=task.axis_name),
+    )
+    config = configure(optim={"learning_rate": 0.02, "schedule": "constant", "warmup": 0.0})
+    one = run_steps(config, digits, 1, 2)
+    many = run_steps(config, digits, 4, 2)
+    assert_close(one.params, many.params, rtol=1e-3, atol=1e-4)
+    assert_close(one.batch_stats, many.batch_stats, rtol=1e-3, atol=1e-4)
+    assert one.metrics.count == many.metrics.count == 80
+    # The parameters have moved further than they may differ.
+    start = init_state(Task(config, digits.info, len(digits.train.labels))).params
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, start)
+    assert max(jax.tree.leaves(moved)) > 1e-2
 
 
 def test_scanned_steps_equal_single_steps(digits: data.Dataset) -> None:

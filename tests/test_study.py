@@ -15,9 +15,9 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-import studies
 from rich.console import Console
 
+import studies
 from physjax import study as study_module
 from physjax.config import ConfigError
 from physjax.data import DataError

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
-import studies
 
+import studies
 from physjax.grid import Cell, plan
 from physjax.records import RecordError, RunRecord
 from physjax.study_records import StudyFolder, alone, portable

@@ -7,8 +7,8 @@ import dataclasses
 from pathlib import Path
 
 import pytest
-import studies
 
+import studies
 from physjax.grid import Cell, plan
 from physjax.records import RecordError
 from physjax.report import study as report
