@@ -5,21 +5,25 @@
 Output, gradient by the input and gradient by the kernel are timed one by one, all ways in turns, so
 that whatever else the machine does hits all of them alike; a figure is the median of the turns.
 The rules in `physjax.conv` (`_measured`) and in `physjax.pooling` come from these figures.
-XLA_FLAGS of the environment are used and shown.
+XLA_FLAGS and GLIBC_TUNABLES of the environment are used where they are set.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from measuring import describe, machine, matrix_product_gflops, write
+from physjax import runtime
+
+if __name__ == "__main__":
+    # As a command of physjax does, before JAX is imported.
+    runtime.configure()
 
 import jax
 import jax.numpy as jnp
@@ -179,27 +183,6 @@ def measure_pool(pool: tuple[int, int, int, int], batch: int, repeats: int) -> d
     return {"pool": name, "batch": batch, "milliseconds": {k: 1e3 * v for k, v in seconds.items()}}
 
 
-def machine(repeats: int) -> dict[str, Any]:
-    """What this runs on, with the rate of a square matrix product as its peak."""
-    model = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.exists():
-        lines = [line for line in info.read_text().splitlines() if line.startswith("model name")]
-        model = lines[0].split(":", 1)[1].strip() if lines else model
-    a = jax.random.normal(jax.random.key(0), (2048, 2048))
-    product = jax.jit(lambda a: a @ a)
-    seconds = in_turns({"product": lambda: product(a)}, repeats)["product"]
-    return {
-        "cpu": model,
-        "cores": os.cpu_count(),
-        "platform": jax.default_backend(),
-        "jax": jax.__version__,
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matrix_product_gflops": 2 * 2048**3 / seconds / 1e9,
-        "load_average_before": os.getloadavg()[0],
-    }
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--json", type=Path, help="write the figures here")
@@ -207,8 +190,9 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", default="", help="layers whose name holds this text")
     arguments = parser.parse_args()
-    record: dict[str, Any] = {"machine": machine(arguments.repeats)}
-    print(", ".join(f"{name}: {value}" for name, value in record["machine"].items()))
+    facts = {**machine(), "matrix_product_gflops": matrix_product_gflops()}
+    record: dict[str, Any] = {"machine": facts}
+    print(describe(facts), f"{facts['matrix_product_gflops']:.0f} GFLOP/s in matrix products")
     record["layers"] = [
         measure(layer, arguments.batch, arguments.repeats)
         for layer in LAYERS
@@ -219,8 +203,7 @@ def main() -> None:
         for pool in POOLS
         if arguments.only in f"max {pool[0]}"
     ]
-    if arguments.json:
-        arguments.json.write_text(json.dumps(record, indent=1) + "\n")
+    write(arguments.json, record)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,202 @@
+"""The tables of README.md from the records in results/benchmarks/.
+
+python benchmarks/tables.py > tables.md
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from measuring import describe
+
+RECORDS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
+
+
+def read(name: str) -> dict[str, Any]:
+    """A record by the name of its benchmark."""
+    found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
+    return found
+
+
+def table(*rows: list[str]) -> None:
+    """Print rows as Markdown, the first one as the head."""
+    head, *body = rows
+    print(f"| {' | '.join(head)} |\n|---|{'---:|' * (len(head) - 1)}")
+    for row in body:
+        print(f"| {' | '.join(row)} |")
+    print()
+
+
+def spread(ratio: float, quartiles: list[float]) -> str:
+    """A ratio and the quartiles that it is the median of."""
+    return f"{ratio:.2f} ({quartiles[0]:.2f} to {quartiles[1]:.2f})"
+
+
+def train_step() -> None:
+    """Images per second of train steps, and physjax's advantage."""
+    record = read("train_step")
+    peak = record["machine"]["matrix_product_gflops"]
+    print(
+        f"### train_step.py\n\n{describe(record['machine'])}; matrix products {peak:.0f} GFLOP/s.\n"
+    )
+    rows = [["batch " + str(record["batch"]), "images/s", "physjax is x as fast", "peak MiB"]]
+    for model, sides in record["models"].items():
+        for label, row in sides.items():
+            rows.append(
+                [
+                    f"{model}: {label}",
+                    f"{row['images_per_second']:,.0f}",
+                    spread(row["physjax_is_times_as_fast"], row["quartiles"]),
+                    f"{row['peak_memory_mib']:,.0f}",
+                ]
+            )
+    table(*rows)
+
+
+def inference() -> None:
+    """Images per second of predictions."""
+    record = read("inference")
+    print(f"### inference.py\n\n{describe(record['machine'])}.\n")
+    rows = [["model, batch", "images/s", "folded is x as fast"]]
+    for model, batches in record["models"].items():
+        for batch, sides in batches.items():
+            for label, row in sides.items():
+                rows.append(
+                    [
+                        f"{model}, {batch}: {label}",
+                        f"{row['images_per_second']:,.0f}",
+                        spread(row["folded_is_times_as_fast"], row["quartiles"]),
+                    ]
+                )
+    table(*rows)
+
+
+def layer_overhead() -> None:
+    """Steps with laws beside the plain one."""
+    record = read("layer_overhead")
+    print(f"### layer_overhead.py\n\n{describe(record['machine'])}.\n")
+    rows = [
+        [f"{record['name']}, batch {record['batch_size']}", "ms", "x none", "best turns x none"]
+    ]
+    for label, row in record["steps"].items():
+        rows.append(
+            [
+                label,
+                f"{1e3 * row['median_seconds']:.0f}",
+                spread(row["times_none"], row["quartiles"]),
+                f"{row['least_times_least']:.2f}",
+            ]
+        )
+    table(*rows)
+
+
+def start_up() -> None:
+    """Seconds until the first step."""
+    record = read("start_up")
+    print(f"### start_up.py\n\n{describe(record['machine'])}. Seconds, caches empty / full.\n")
+    models = record["models"]
+    parts = next(iter(models.values()))["cold"]
+    rows = [["", *models]]
+    for part in parts:
+        cells = [f"{m['cold'][part]:.2f} / {m['warm'][part]:.2f}" for m in models.values()]
+        rows.append([part, *cells])
+    table(*rows)
+
+
+def scaling() -> None:
+    """Steps along each axis."""
+    record = read("scaling")
+    print(f"### scaling.py\n\n{describe(record['machine'])}. Model {record['model']}.\n")
+    rows = [["", "ms a step", "images/s", "peak MiB"]]
+    for axis, found in record["axes"].items():
+        for row in found:
+            rows.append(
+                [
+                    f"{axis} {row[axis]:g}",
+                    f"{row['milliseconds']:,.0f}",
+                    f"{row['images_per_second']:,.0f}",
+                    f"{row['peak_memory_mib']:,.0f}",
+                ]
+            )
+    table(*rows)
+
+
+def profile_step() -> None:
+    """Where a step's time goes."""
+    record = read("profile_step")
+    print(f"### profile_step.py\n\n{describe(record['machine'])}. Model {record['model']}.\n")
+    sides = [record["before"], record["after"]]
+    sums = [sum(side["milliseconds"].values()) for side in sides]
+    kinds = sorted(
+        {*sides[0]["milliseconds"], *sides[1]["milliseconds"]},
+        key=lambda name: -max(side["milliseconds"].get(name, 0) for side in sides),
+    )
+    rows = [["operation", "before [ms]", "share", "after [ms]", "share"]]
+    for name in kinds:
+        row = [name]
+        for side, total in zip(sides, sums, strict=True):
+            value = side["milliseconds"].get(name, 0.0)
+            row += [f"{value:.0f}", f"{value / total:.0%}"]
+        rows.append(row)
+    rows.append(["the step", *(c for s in sides for c in (f"{s['step_milliseconds']:.0f}", ""))])
+    rows.append(
+        [
+            "direct convolutions' FLOP/s, of a matrix product's",
+            *(c for s in sides for c in ("", f"{s['of_matrix_product_peak']:.0%}")),
+        ]
+    )
+    table(*rows)
+
+
+def conv() -> None:
+    """How many times as fast as the direct convolution the chosen plan is."""
+    record = read("conv")
+    print(f"### conv.py\n\n{describe(record['machine'])}. Times as fast as direct.\n")
+    rows = [["layer, batch", "plan", "output", "gradient by input", "by kernel"]]
+    for layer in record["layers"]:
+        cells = []
+        for part in ("forward", "input_gradient", "kernel_gradient"):
+            times = layer["milliseconds"][part]
+            cells.append(f"{times['direct'] / times[layer['plan'][part]]:.2f}")
+        ways = list(layer["plan"].values())
+        plan = ways[0] if len(set(ways)) == 1 else "/".join(ways)
+        rows.append([f"{layer['layer']}, {layer['batch']}", plan, *cells])
+    for pool in record["pools"]:
+        times = pool["milliseconds"]
+        cells = ["", f"{times['flax'] / times['ours']:.2f}", ""]
+        rows.append([f"{pool['pool']}, {pool['batch']}", "gradient, beside Flax's", *cells])
+    table(*rows)
+
+
+def loop() -> None:
+    """The training loop beside the bare step."""
+    record = read("loop")
+    print(f"### loop.py\n\n{describe(record['machine'])}.\n")
+    rows = [["model", "bare step, images/s", "loop, images/s", "loop / bare"]]
+    for model, row in record["models"].items():
+        rows.append(
+            [
+                model,
+                f"{row['bare_images_per_second']:,.0f}",
+                f"{row['loop_images_per_second']:,.0f}",
+                f"{row['loop_over_bare']:.3f}",
+            ]
+        )
+    table(*rows)
+
+
+if __name__ == "__main__":
+    for part in (
+        train_step,
+        inference,
+        loop,
+        layer_overhead,
+        start_up,
+        profile_step,
+        scaling,
+        conv,
+    ):
+        if (RECORDS / f"{part.__name__}.json").exists():
+            part()
