@@ -11,15 +11,11 @@ their conductances are compared at the end.
 
 from __future__ import annotations
 
-import json
-import os
-import platform
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import jax
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
@@ -27,6 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
+from measuring import describe, machine, write
 from physjax import coupled
 from physjax.coupled.linear import make_plan
 
@@ -47,8 +44,8 @@ class Case:
 
 CASES = (
     Case(coupled.wheel(9), 1024, 200, 300),
-    Case(coupled.square_lattice(6, 21), 64, 60, 200),
-    Case(coupled.disordered(100, 225, 0), 32, 60, 200),
+    Case(coupled.square_lattice(6, 21), 256, 60, 200),
+    Case(coupled.disordered(100, 225, 0), 64, 60, 200),
     Case(coupled.square_lattice(37, 69), 1, 60, 30),
     Case(coupled.square_lattice(205, 245), 1, 10, 2),
 )
@@ -195,6 +192,8 @@ def draw(rows: list[dict[str, Any]], slopes: dict[str, float], path: Path) -> No
 
 
 def main(options: Options) -> None:
+    facts = machine()
+    print(describe(facts))
     rows = []
     for case in CASES:
         row = measure(case, options.rounds)
@@ -212,19 +211,8 @@ def main(options: Options) -> None:
     print("seconds per update ~ edges^p, p =", {k: round(v, 2) for k, v in slopes.items()})
     if options.figure:
         draw(rows, slopes, options.figure)
-    if options.json:
-        record = {
-            "cpu_count": os.cpu_count(),
-            "load_average": os.getloadavg(),
-            "platform": platform.platform(),
-            "jax": jax.__version__,
-            "backend": jax.default_backend(),
-            "rounds": options.rounds,
-            "slopes": slopes,
-            "cases": rows,
-        }
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(record, indent=1) + "\n")
+    record = {"machine": facts, "rounds": options.rounds, "slopes": slopes, "cases": rows}
+    write(options.json, record)
 
 
 if __name__ == "__main__":

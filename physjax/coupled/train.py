@@ -6,7 +6,9 @@ the process around it keeps JAX's float32 default.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -312,9 +314,28 @@ def _run(
     return k, *marks
 
 
-_run_stack = jax.jit(
+_run_vmapped = jax.jit(
     jax.vmap(_run, in_axes=(None, None, 0, 0, 0, 0, 2, 0, None)), static_argnums=(0, 1)
 )
+
+
+def _run_stack(plan: Plan, rule: Rule, *stack: Any) -> tuple[NDArray, ...]:
+    """The stack under vmap; on a CPU a part of it on each core, since XLA keeps to one core where
+    every operation is as small as here."""
+    k, intact, inputs, targets, order, keys, first_step = stack
+    cores = (os.cpu_count() or 1) if jax.default_backend() == "cpu" else 1
+    size = -(-len(k) // cores)
+
+    def run(start: int) -> tuple[NDArray, ...]:
+        part = slice(start, start + size)
+        own = (x[part] for x in (k, intact, inputs, targets))
+        with jax.enable_x64(True):  # a setting of the thread
+            found = _run_vmapped(plan, rule, *own, order[:, :, part], keys[part], first_step)
+            return tuple(np.asarray(x) for x in found)
+
+    with ThreadPoolExecutor(cores) as pool:
+        parts = list(pool.map(run, range(0, len(k), size)))
+    return tuple(np.concatenate(found) for found in zip(*parts, strict=True))
 
 
 _run_one = jax.jit(_run, static_argnums=(0, 1))
