@@ -14,9 +14,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib.util
-import json
-import os
-import platform
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -28,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
+from measuring import describe, machine, write
 from physjax.config import AugmentConfig, DataConfig
 from physjax.data import Dataset, augment, load
 
@@ -82,8 +80,7 @@ def main() -> None:
         "images_per_second": {name: counted / best[name] for name in best},
     }
     show(result)
-    if command.json:
-        command.json.write_text(json.dumps(result, indent=2) + "\n")
+    write(command.json, result)
 
 
 def ours(dataset: Dataset, command: Command) -> dict[str, Callable[[], None]]:
@@ -166,32 +163,9 @@ class TorchImages:
         return (image - self.mean) / self.std, self.labels[index]
 
 
-def machine() -> dict[str, Any]:
-    """What it ran on; the load says how much to trust the figures."""
-    has_torch = importlib.util.find_spec("torch") is not None
-    return {
-        "device": jax.devices()[0].device_kind,
-        "processor": processor(),
-        "cores": os.cpu_count(),
-        "load_average_1min": os.getloadavg()[0],
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "torch": __import__("torch").__version__ if has_torch else "absent: not compared",
-    }
-
-
-def processor() -> str:
-    """The processor's name, where the system tells it."""
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine()
-
-
 def show(result: dict[str, Any]) -> None:
     """Print the figures."""
-    for name, value in result["machine"].items():
-        print(f"{name:>18}: {value}")
+    print(describe(result["machine"]))
     first, warm = result["seconds_to_load_first"], result["seconds_to_load_warm"]
     print(f"{result['dataset']}: loaded in {first:.2f} s, again in {warm:.2f} s")
     print(f"batches of {result['batch_size']}:")

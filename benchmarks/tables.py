@@ -170,6 +170,15 @@ def conv() -> None:
     table(*rows)
 
 
+def data() -> None:
+    """Images per second of the input path."""
+    record = read("data")
+    print(f"### data.py\n\n{describe(record['machine'])}; {record['dataset']}.\n")
+    rows = [[f"batch {record['batch_size']}", "images/s"]]
+    rows += [[name, f"{rate:,.0f}"] for name, rate in record["images_per_second"].items()]
+    table(*rows)
+
+
 def loop() -> None:
     """The training loop beside the bare step."""
     record = read("loop")
@@ -195,6 +204,7 @@ if __name__ == "__main__":
         layer_overhead,
         start_up,
         profile_step,
+        data,
         scaling,
         conv,
     ):
