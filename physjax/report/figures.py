@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax.report import style
@@ -56,7 +57,7 @@ def draw_accuracy(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> N
         axes.set_xlim(-0.6, len(models) - 0.4)
         axes.grid(False, axis="x")
         axes.set(ylabel="test accuracy, last epoch", title=f"{arms[0].title}: mean ± sd over seeds")
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0))
+        _fractions(axes)
         axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
 
 
@@ -124,6 +125,18 @@ def draw_curves(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> Non
         for axes, label in zip(panels, ("test accuracy", "test loss [nat]"), strict=True):
             axes.set(xlabel="epoch", ylabel=label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        panels[0].yaxis.set_major_formatter(PercentFormatter(1.0))
+        _fractions(panels[0])
+        losses = np.concatenate([line.get_ydata() for line in panels[1].lines])
+        if np.max(losses) > 50 * np.min(losses):
+            # The first epochs of a network with batch norm: its averages are those of the start.
+            panels[1].set_yscale("log")
+            panels[1].set_ylim(np.min(losses) / 2, np.max(losses) * 2)
         panels[0].legend()
         drawing.suptitle(f"{arms[0].model} on {arms[0].title}: mean ± sd over seeds", fontsize=12)
+
+
+def _fractions(axes: Axes) -> None:
+    """The y axis in percent, without what a mean and its deviation reach outside of 0 to 100."""
+    low, high = axes.get_ylim()
+    axes.set_ylim(max(low, -0.01), min(high, 1.01))
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0))
