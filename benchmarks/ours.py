@@ -30,7 +30,11 @@ def images(examples: int = EXAMPLES, seed: int = 0) -> tuple[np.ndarray, np.ndar
 
 
 def task(
-    batch_size: int = 128, examples: int = EXAMPLES, rule: Any = "backprop", **model: Any
+    batch_size: int = 128,
+    examples: int = EXAMPLES,
+    rule: Any = "backprop",
+    augmented: bool = True,
+    **model: Any,
 ) -> Any:
     """A Task of the recipe `fast` on data shaped like CIFAR-10; `model`: fields of its model."""
     import dataclasses
@@ -60,6 +64,9 @@ def task(
         model=dataclasses.replace(base.model, **model),
         optim=dataclasses.replace(base.optim, batch_size=batch_size, drop_remainder=True),
         rule=dataclasses.replace(base.rule, update_rule=rule),
+        augment=base.augment
+        if augmented
+        else dataclasses.replace(base.augment, crop="none", mirror=False, cutout=0),
     )
     return Task(config, info, examples)
 
@@ -69,9 +76,10 @@ def train(
     examples: int = EXAMPLES,
     devices: int = 1,
     rule: str = "backprop",
+    augmented: bool = True,
     **model: Any,
 ) -> Callable[[], None]:
-    """A train step, with gathering and augmenting its batch."""
+    """A train step, with gathering, normalising and, if `augmented`, augmenting its batch."""
     import dataclasses
 
     import jax
@@ -79,7 +87,7 @@ def train(
     from physjax import runtime
     from physjax.step import compile_step, epoch_order, init_state, place, train_step
 
-    what = dataclasses.replace(task(batch_size, examples, rule, **model), shards=devices)
+    what = dataclasses.replace(task(batch_size, examples, rule, augmented, **model), shards=devices)
     state = place(what, init_state(what))
     data = place(what, images(examples))
     order = place(what, epoch_order(0, 0, examples))

@@ -1,7 +1,7 @@
 """PyTorch's side of the benchmarks: the same networks, trained and run as PyTorch is used.
 
-Eager float32 in channels_last, bfloat16 autocast, or compiled. It gets its batch from a tensor in
-memory and normalises it, but does not augment it, which physjax's step does.
+Eager float32 in channels_last, bfloat16 autocast, or compiled. A step gathers its batch from a
+tensor in memory and normalises it.
 """
 
 from __future__ import annotations

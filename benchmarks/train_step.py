@@ -4,7 +4,8 @@
 
 Needs the extra `bench`. Contestants: physjax as its commands run it; PyTorch in eager float32 and
 channels_last, with bfloat16 autocast, compiled, and in eager float32 with the malloc that physjax
-gives itself. Ratios are medians over the turns.
+gives itself. A step gathers its batch from memory and normalises it; none augments. Ratios are
+medians over the turns.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ def contestants(model: str, batch_size: int) -> list[list[Contestant]]:
     mine = ours.environment()
     common = {"model": model, "batch_size": batch_size}
     malloc = {k: v for k, v in mine.items() if k == "GLIBC_TUNABLES"}
-    physjax = Contestant("physjax", "ours:train", {"name": model, "batch_size": batch_size}, mine)
+    arguments = {"name": model, "batch_size": batch_size, "augmented": False}
+    physjax = Contestant("physjax", "ours:train", arguments, mine)
     return [
         [
             physjax,

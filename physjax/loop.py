@@ -183,7 +183,11 @@ class _Run:
         runtime.trim_memory()
         # Uncompiled functions wait for each other; ahead of time all the compiling is one figure.
         began = time.monotonic()
-        self.order = jax.jit(epoch_order, static_argnums=2)
+        self.order = (
+            jax.jit(epoch_order, static_argnums=2)
+            .lower(self.state.seed, np.int32(0), task.train_size)
+            .compile()
+        )
         example = place(task, np.zeros(task.train_size, np.int32))
         per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
         self.per_call = min(per_call, task.steps_per_epoch)
@@ -215,7 +219,7 @@ class _Run:
         end = (epoch + 1) * task.steps_per_epoch
         if self.step % task.steps_per_epoch == 0 and self.step < end:
             self._reset_metrics()
-        order = place(task, self.order(self.state.seed, epoch, task.train_size))
+        order = place(task, self.order(self.state.seed, np.int32(epoch)))
         shown = began
         while self.step < end:
             left = end - self.step

@@ -27,7 +27,7 @@ def draw_accuracy(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> N
     models = list(dict.fromkeys(arm.model for arm in arms))
     names = list(dict.fromkeys(arm.arm for arm in arms))
     step = 0.8 / len(names)
-    with style.figure(path, max(5.0, 1.6 + 0.38 * len(models) * len(names))) as drawing:
+    with style.figure(path, max(5.0, 1.6 + len(models) * max(1.05, 0.38 * len(names)))) as drawing:
         axes = drawing.subplots()
         labelled = set()
         for arm in arms:
