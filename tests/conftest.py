@@ -5,9 +5,13 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-# Before JAX is first used: pmap needs several devices, and a CPU shows one.
+from physjax import runtime
+
+# Before JAX is first used: pmap needs several devices, and a CPU shows one. The other flags are
+# those of the commands, which round differently where vectors are wider: a run in this process and
+# one that a test starts are compared bit for bit.
 os.environ["XLA_FLAGS"] = (
-    os.environ.get("XLA_FLAGS", "") + " --xla_force_host_platform_device_count=8"
+    runtime.environment()["XLA_FLAGS"] + " --xla_force_host_platform_device_count=8"
 ).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
