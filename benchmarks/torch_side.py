@@ -251,7 +251,7 @@ def train(
     compiled: bool = False,
 ) -> Callable[[], None]:
     """A step of SGD with Nesterov momentum, weight decay on kernels, and label smoothing."""
-    network = NETWORKS[model]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = NETWORKS[model]().to(memory_format=torch.channels_last)
     decayed = [p for p in network.parameters() if p.ndim > 1]
     others = [p for p in network.parameters() if p.ndim <= 1]
     groups: list[Any] = [
@@ -280,7 +280,7 @@ def train(
 
 def predict(model: str, batch_size: int = 500) -> Callable[[], None]:
     """Probabilities of a batch of uint8 images, in eager float32."""
-    network = NETWORKS[model]().to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = NETWORKS[model]().to(memory_format=torch.channels_last)
     network.eval()
     batch, _ = _batches(batch_size, batch_size)
 
