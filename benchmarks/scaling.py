@@ -56,10 +56,11 @@ def draw(axes: dict[str, list[Any]], model: str, path: Path) -> None:
     figure = Figure(figsize=(10, 2.8), layout="constrained")
     for panel, (axis, rows) in zip(figure.subplots(1, len(axes)), axes.items(), strict=True):
         ticks = [row[axis] for row in rows]
-        panel.loglog(ticks, [row["images_per_second"] for row in rows], "o-", color="C0")
+        panel.semilogx(ticks, [row["images_per_second"] for row in rows], "o-", color="C0")
         panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
         panel.minorticks_off()
         panel.set(xlabel=axis, ylabel="images/s")
+        panel.set_ylim(bottom=0)
         panel.grid(alpha=0.3)
     figure.suptitle(f"Train step of {model} on {os.cpu_count()} cores")
     path.parent.mkdir(parents=True, exist_ok=True)
