@@ -10,15 +10,13 @@ XLA_FLAGS and GLIBC_TUNABLES of the environment are used where they are set.
 
 from __future__ import annotations
 
-import argparse
 import statistics
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from measuring import describe, machine, matrix_product_gflops, write
+from measuring import announce, options, write
 from physjax import runtime
 
 if __name__ == "__main__":
@@ -184,15 +182,13 @@ def measure_pool(pool: tuple[int, int, int, int], batch: int, repeats: int) -> d
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--json", type=Path, help="write the figures here")
+    parser = options(__doc__)
     parser.add_argument("--batch", type=int, default=128, help="smaller for the largest layers")
     parser.add_argument("--repeats", type=int, default=7)
     parser.add_argument("--only", default="", help="layers whose name holds this text")
     arguments = parser.parse_args()
-    facts = {**machine(), "matrix_product_gflops": matrix_product_gflops()}
+    facts = announce(products=True)
     record: dict[str, Any] = {"machine": facts}
-    print(describe(facts), f"{facts['matrix_product_gflops']:.0f} GFLOP/s in matrix products")
     record["layers"] = [
         measure(layer, arguments.batch, arguments.repeats)
         for layer in LAYERS

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
-from measuring import describe, machine, write
+from measuring import announce, write
 from physjax import coupled
 from physjax.coupled.linear import make_plan
 
@@ -192,8 +192,7 @@ def draw(rows: list[dict[str, Any]], slopes: dict[str, float], path: Path) -> No
 
 
 def main(options: Options) -> None:
-    facts = machine()
-    print(describe(facts))
+    facts = announce()
     rows = []
     for case in CASES:
         row = measure(case, options.rounds)

@@ -7,25 +7,21 @@ Needs the extra `bench`. A call takes uint8 images to class probabilities.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import ours
-from measuring import Contestant, describe, machine, race, write
+from measuring import Contestant, announce, options, race, write
 
 FOLDED = "physjax, folded"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", nargs="+", default=["physics", "alexnet", "cnn"])
     parser.add_argument("--batches", nargs="+", type=int, default=[500, 1])
     parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    facts = machine()
-    print(describe(facts))
+    facts = announce()
     record: dict[str, Any] = {"machine": facts, "models": {}}
     mine = ours.environment()
     for model in arguments.models:

@@ -7,25 +7,21 @@ The ring force is one vector added to a layer's output: it should cost next to n
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import ours
-from measuring import Contestant, describe, machine, race, write
+from measuring import Contestant, announce, options, race, write
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--model", default="alexnet", help="a name in physjax.models.MODELS")
     parser.add_argument("--laws", nargs="+", default=["ring", "spring", "divisive", "lrn"])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=15)
     parser.add_argument("--no-coupled", dest="coupled", action="store_false")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    facts = machine()
-    print(describe(facts))
+    facts = announce()
     common = {"name": arguments.model, "batch_size": arguments.batch, "examples": 5000}
     mine = ours.environment()
     # Twice the same: what the two differ by is what this machine can tell apart.

@@ -9,16 +9,14 @@ machine does not matter. The evaluation and the saving that follow are work of t
 
 from __future__ import annotations
 
-import argparse
 import dataclasses
 import os
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import ours
-from measuring import Contestant, alone, describe, machine, write
+from measuring import Contestant, alone, announce, options, write
 
 
 def measure(model: str, examples: int) -> dict[str, float]:
@@ -77,12 +75,10 @@ def measure(model: str, examples: int) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", nargs="+", default=["physics", "cnn"])
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    facts = machine()
-    print(describe(facts))
+    facts = announce()
     record: dict[str, Any] = {"machine": facts, "models": {}}
     for model in arguments.models:
         settings = {"model": model, "examples": 20_000 if model == "cnn" else 4000}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import importlib
 import importlib.metadata
@@ -207,10 +208,29 @@ def matrix_product_gflops() -> float:
 def describe(facts: dict[str, Any]) -> str:
     """One line about the machine."""
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
-    return (
+    line = (
         f"{facts['cpu']}, {facts['cores']} cores, {facts['widest_vectors']}, {facts['system']}, "
         f"{facts['libc']}; {versions}; load average before {facts['load_average_before']}"
     )
+    if "matrix_product_gflops" in facts:
+        line += f"; {facts['matrix_product_gflops']:.0f} GFLOP/s in matrix products"
+    return line
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """The command line of a benchmark: the first line of its docstring, and `--json`."""
+    parser = argparse.ArgumentParser(description=(description or "").partition("\n")[0])
+    parser.add_argument("--json", type=Path, help="write the figures here")
+    return parser
+
+
+def announce(products: bool = False) -> dict[str, Any]:
+    """The facts of the machine, printed; with `products` its rate in matrix products too."""
+    facts = machine()
+    if products:
+        facts["matrix_product_gflops"] = matrix_product_gflops()
+    print(describe(facts))
+    return facts
 
 
 def write(path: Path | None, record: dict[str, Any]) -> None:

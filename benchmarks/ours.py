@@ -71,6 +71,20 @@ def task(
     return Task(config, info, examples)
 
 
+def ready(what: Any) -> tuple[Any, Any, tuple[Any, ...]]:
+    """The compiled train step of a Task, the state it starts from, and its further arguments."""
+    from physjax import runtime
+    from physjax.step import compile_step, epoch_order, init_state, place, train_step
+
+    state = place(what, init_state(what))
+    order = place(what, epoch_order(0, 0, what.train_size))
+    data = (*place(what, images(what.train_size)), order)
+    runtime.trim_memory()
+    call = compile_step(what, train_step, state, *data, donate=True)
+    runtime.trim_memory()
+    return call, state, data
+
+
 def train(
     batch_size: int = 128,
     examples: int = EXAMPLES,
@@ -84,20 +98,12 @@ def train(
 
     import jax
 
-    from physjax import runtime
-    from physjax.step import compile_step, epoch_order, init_state, place, train_step
-
-    what = dataclasses.replace(task(batch_size, examples, rule, augmented, **model), shards=devices)
-    state = place(what, init_state(what))
-    data = place(what, images(examples))
-    order = place(what, epoch_order(0, 0, examples))
-    runtime.trim_memory()
-    call = compile_step(what, train_step, state, *data, order, donate=True)
-    runtime.trim_memory()
+    what = task(batch_size, examples, rule, augmented, **model)
+    call, state, data = ready(dataclasses.replace(what, shards=devices))
 
     def step() -> None:
         nonlocal state
-        state = jax.block_until_ready(call(state, *data, order))
+        state = jax.block_until_ready(call(state, *data))
 
     return step
 

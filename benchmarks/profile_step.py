@@ -10,17 +10,15 @@ direct convolution's floating-point operations in the step's time, over the rate
 
 from __future__ import annotations
 
-import argparse
 import collections
 import glob
 import re
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import ours
-from measuring import Contestant, alone, describe, machine, matrix_product_gflops, write
+from measuring import Contestant, alone, announce, options, write
 
 # In this order: the first pattern found in an operation's name decides.
 KINDS = (
@@ -69,22 +67,17 @@ def profile(steps: int = 4, **model: Any) -> dict[str, Any]:
     """Milliseconds per step of each kind, and of the whole; called in a process of its own."""
     import jax
 
-    from physjax.step import compile_step, epoch_order, init_state, place, train_step
-
     what = ours.task(examples=5000, **model)
-    state = place(what, init_state(what))
-    data = place(what, ours.images(5000))
-    order = place(what, epoch_order(0, 0, 5000))
-    call: Any = compile_step(what, train_step, state, *data, order, donate=True)
+    call, state, data = ours.ready(what)
     sources = names(call.as_text())
     for _ in range(3):
-        state = jax.block_until_ready(call(state, *data, order))
+        state = jax.block_until_ready(call(state, *data))
     milliseconds: collections.Counter[str] = collections.Counter()
     with tempfile.TemporaryDirectory() as folder:
         with jax.profiler.trace(folder):
             start = time.perf_counter()
             for _ in range(steps):
-                state = jax.block_until_ready(call(state, *data, order))
+                state = jax.block_until_ready(call(state, *data))
             seconds = (time.perf_counter() - start) / steps
         (path,) = glob.glob(f"{folder}/**/*.xplane.pb", recursive=True)
         trace = jax.profiler.ProfileData.from_file(path)
@@ -114,25 +107,18 @@ def direct_gflop(model: str, batch_size: int = 128) -> float:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--model", default="physics")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    facts = {**machine(), "matrix_product_gflops": matrix_product_gflops()}
-    print(describe(facts))
+    facts = announce(products=True)
     direct = {"name": arguments.model, "conv": "direct"}
     before = alone(Contestant("before", "profile_step:profile", direct))
     after = alone(
         Contestant("after", "profile_step:profile", {"name": arguments.model}, ours.environment())
     )
-    sums = [sum(side["milliseconds"].values()) for side in (before, after)]
-    print("| operation | before [ms] | share | after [ms] | share |\n|---|---:|---:|---:|---:|")
     for name in (*(name for name, _ in KINDS), OTHER):
-        cells = []
-        for side, total in zip((before, after), sums, strict=True):
-            value = side["milliseconds"].get(name, 0.0)
-            cells += [f"{value:.0f}", f"{100 * value / total:.0f} %"]
-        print(f"| {name} | {' | '.join(cells)} |")
+        times = [side["milliseconds"].get(name, 0.0) for side in (before, after)]
+        print(f"{name:36} before {times[0]:5.0f} ms, after {times[1]:5.0f} ms")
     gflop = direct_gflop(arguments.model)
     for label, side in (("before", before), ("after", after)):
         rate = gflop / side["step_milliseconds"] * 1e3

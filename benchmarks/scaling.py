@@ -9,13 +9,12 @@ machines gain. Image sizes are those of the two forms of AlexNet, 32x32 and 224x
 
 from __future__ import annotations
 
-import argparse
 import os
 from pathlib import Path
 from typing import Any
 
 import ours
-from measuring import Contestant, describe, machine, race, write
+from measuring import Contestant, announce, options, race, write
 
 BATCHES = (32, 64, 128, 256, 512, 1024)
 DEVICES = (1, 2, 4, 8)
@@ -68,14 +67,12 @@ def draw(axes: dict[str, list[Any]], model: str, path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--model", default="physics")
     parser.add_argument("--turns", type=int, default=4)
-    parser.add_argument("--json", type=Path, help="write the figures here")
     parser.add_argument("--figure", type=Path)
     arguments = parser.parse_args()
-    facts = machine()
-    print(describe(facts))
+    facts = announce()
     variants: dict[str, dict[str, dict[str, Any]]] = {
         "batch": {str(n): {"batch_size": n} for n in BATCHES},
         "devices": {str(n): {"devices": n} for n in DEVICES},

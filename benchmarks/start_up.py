@@ -8,14 +8,12 @@ programs. Warm: with those that the cold one left.
 
 from __future__ import annotations
 
-import argparse
 import tempfile
 import time
-from pathlib import Path
 from typing import Any
 
 import ours
-from measuring import Contestant, alone, describe, machine, write
+from measuring import Contestant, alone, announce, options, write
 
 
 def start_up(model: str, data_dir: str | None) -> dict[str, float]:
@@ -81,13 +79,11 @@ def start_up(model: str, data_dir: str | None) -> dict[str, float]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", nargs="+", default=["physics", "alexnet", "cnn"])
     parser.add_argument("--data-dir", help="TFDS folder with CIFAR-10; without it the digits")
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    facts = machine()
-    print(describe(facts))
+    facts = announce()
     record: dict[str, Any] = {"machine": facts, "models": {}}
     for model in arguments.models:
         with tempfile.TemporaryDirectory() as folder:

@@ -10,13 +10,19 @@ from pathlib import Path
 from typing import Any
 
 from measuring import describe
+from physjax.conv import Plan
 
 RECORDS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
 
 
-def read(name: str) -> dict[str, Any]:
-    """A record by the name of its benchmark."""
+def read(name: str, *more: str) -> dict[str, Any]:
+    """A record by the name of its benchmark, after its heading was printed.
+
+    `more` are fields of the record that say what it is of.
+    """
     found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
+    line = "; ".join([describe(found["machine"]), *(str(found[field]) for field in more)])
+    print(f"### {name}.py\n\n{line}.\n")
     return found
 
 
@@ -37,10 +43,6 @@ def spread(ratio: float, quartiles: list[float]) -> str:
 def train_step() -> None:
     """Images per second of train steps, and physjax's advantage."""
     record = read("train_step")
-    peak = record["machine"]["matrix_product_gflops"]
-    print(
-        f"### train_step.py\n\n{describe(record['machine'])}; matrix products {peak:.0f} GFLOP/s.\n"
-    )
     rows = [["batch " + str(record["batch"]), "images/s", "physjax is x as fast", "peak MiB"]]
     for model, sides in record["models"].items():
         for label, row in sides.items():
@@ -58,7 +60,6 @@ def train_step() -> None:
 def inference() -> None:
     """Images per second of predictions."""
     record = read("inference")
-    print(f"### inference.py\n\n{describe(record['machine'])}.\n")
     rows = [["model, batch", "images/s", "folded is x as fast"]]
     for model, batches in record["models"].items():
         for batch, sides in batches.items():
@@ -76,7 +77,6 @@ def inference() -> None:
 def layer_overhead() -> None:
     """Steps with laws beside the plain one."""
     record = read("layer_overhead")
-    print(f"### layer_overhead.py\n\n{describe(record['machine'])}.\n")
     rows = [
         [f"{record['name']}, batch {record['batch_size']}", "ms", "x none", "best turns x none"]
     ]
@@ -95,10 +95,9 @@ def layer_overhead() -> None:
 def start_up() -> None:
     """Seconds until the first step."""
     record = read("start_up")
-    print(f"### start_up.py\n\n{describe(record['machine'])}. Seconds, caches empty / full.\n")
     models = record["models"]
     parts = next(iter(models.values()))["cold"]
-    rows = [["", *models]]
+    rows = [["seconds, caches empty / full", *models]]
     for part in parts:
         cells = [f"{m['cold'][part]:.2f} / {m['warm'][part]:.2f}" for m in models.values()]
         rows.append([part, *cells])
@@ -107,8 +106,7 @@ def start_up() -> None:
 
 def scaling() -> None:
     """Steps along each axis."""
-    record = read("scaling")
-    print(f"### scaling.py\n\n{describe(record['machine'])}. Model {record['model']}.\n")
+    record = read("scaling", "model")
     rows = [["", "ms a step", "images/s", "peak MiB"]]
     for axis, found in record["axes"].items():
         for row in found:
@@ -125,8 +123,7 @@ def scaling() -> None:
 
 def profile_step() -> None:
     """Where a step's time goes."""
-    record = read("profile_step")
-    print(f"### profile_step.py\n\n{describe(record['machine'])}. Model {record['model']}.\n")
+    record = read("profile_step", "model")
     sides = [record["before"], record["after"]]
     sums = [sum(side["milliseconds"].values()) for side in sides]
     kinds = sorted(
@@ -153,27 +150,24 @@ def profile_step() -> None:
 def conv() -> None:
     """How many times as fast as the direct convolution the chosen plan is."""
     record = read("conv")
-    print(f"### conv.py\n\n{describe(record['machine'])}. Times as fast as direct.\n")
-    rows = [["layer, batch", "plan", "output", "gradient by input", "by kernel"]]
+    rows = [["times as fast as direct", "plan", "output", "gradient by input", "by kernel"]]
     for layer in record["layers"]:
         cells = []
         for part in ("forward", "input_gradient", "kernel_gradient"):
             times = layer["milliseconds"][part]
             cells.append(f"{times['direct'] / times[layer['plan'][part]]:.2f}")
-        ways = list(layer["plan"].values())
-        plan = ways[0] if len(set(ways)) == 1 else "/".join(ways)
-        rows.append([f"{layer['layer']}, {layer['batch']}", plan, *cells])
+        plan = str(Plan(**layer["plan"]))
+        rows.append([f"{layer['layer']}, batch {layer['batch']}", plan, *cells])
     for pool in record["pools"]:
         times = pool["milliseconds"]
         cells = ["", f"{times['flax'] / times['ours']:.2f}", ""]
-        rows.append([f"{pool['pool']}, {pool['batch']}", "gradient, beside Flax's", *cells])
+        rows.append([f"{pool['pool']}, batch {pool['batch']}", "gradient, beside Flax's", *cells])
     table(*rows)
 
 
 def data() -> None:
     """Images per second of the input path."""
-    record = read("data")
-    print(f"### data.py\n\n{describe(record['machine'])}; {record['dataset']}.\n")
+    record = read("data", "dataset")
     rows = [[f"batch {record['batch_size']}", "images/s"]]
     rows += [[name, f"{rate:,.0f}"] for name, rate in record["images_per_second"].items()]
     table(*rows)
@@ -182,12 +176,23 @@ def data() -> None:
 def loop() -> None:
     """What the training loop takes beside its steps."""
     record = read("loop")
-    print(f"### loop.py\n\n{describe(record['machine'])}.\n")
     rows = [["model", "images/s", "share of the loop's time in its steps"]]
     for model, row in record["models"].items():
         rows.append(
             [model, f"{row['loop_images_per_second']:,.0f}", f"{row['share_of_steps']:.2%}"]
         )
+    table(*rows)
+
+
+def time_to_accuracy() -> None:
+    """Seconds of training until a test accuracy."""
+    record: dict[str, Any] = json.loads((RECORDS / "time_to_accuracy.json").read_text())
+    print("### time_to_accuracy.py\n")
+    rows = [["run", "device", *(f"{level:.0%}" for level in record["levels"])]]
+    for name, run in record["runs"].items():
+        seconds = ["–" if t is None else f"{t:.0f} s" for t in run["seconds"].values()]
+        device = f"{run['device']['kind']}, {run['device']['host_cores']} cores"
+        rows.append([name, device, *seconds])
     table(*rows)
 
 
@@ -201,6 +206,7 @@ if __name__ == "__main__":
         profile_step,
         data,
         scaling,
+        time_to_accuracy,
         conv,
     ):
         if (RECORDS / f"{part.__name__}.json").exists():

@@ -10,11 +10,10 @@ were stopped on the way, say more about that than about the arm: compare arms of
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
 from typing import Any
 
-from measuring import write
+from measuring import options, write
 from physjax.study_records import StudyRecord, read_record
 
 
@@ -33,31 +32,26 @@ def seconds_to(record: StudyRecord, level: float) -> float | None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--records", nargs="+", type=Path, required=True, help="files or folders")
     parser.add_argument("--levels", nargs="+", type=float, default=[0.5, 0.6, 0.7, 0.8, 0.9])
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
     paths = [
         path
         for given in arguments.records
         for path in (sorted(given.glob("*.json")) if given.is_dir() else [given])
     ]
-    print("| run | device | " + " | ".join(f"{level:.0%}" for level in arguments.levels) + " |")
-    print("|---|---|" + "---:|" * len(arguments.levels))
     rows: dict[str, Any] = {}
     for path in paths:
         record = read_record(path)
         if record.result is None:
             continue
         times = [seconds_to(record, level) for level in arguments.levels]
-        device = record.result.device
-        label = f"{device['kind']}, {device['host_cores']} cores"
-        cells = ["–" if t is None else f"{t:.0f} s" for t in times]
-        print(f"| {path.stem} | {label} | {' | '.join(cells)} |")
+        found = dict(zip(map(str, arguments.levels), times, strict=True))
+        print(path.stem, *(f"{k}: {'–' if t is None else f'{t:.0f} s'}" for k, t in found.items()))
         rows[path.stem] = {
-            "device": device,
-            "seconds": dict(zip(map(str, arguments.levels), times, strict=True)),
+            "device": record.result.device,
+            "seconds": found,
         }
     write(arguments.json, {"levels": arguments.levels, "runs": rows})
 

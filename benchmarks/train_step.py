@@ -10,12 +10,10 @@ medians over the turns.
 
 from __future__ import annotations
 
-import argparse
-from pathlib import Path
 from typing import Any
 
 import ours
-from measuring import Contestant, describe, machine, matrix_product_gflops, race, write
+from measuring import Contestant, announce, options, race, write
 
 BASE = "PyTorch float32"
 
@@ -74,14 +72,12 @@ def measure(model: str, batch_size: int, turns: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = options(__doc__)
     parser.add_argument("--models", nargs="+", default=["physics", "alexnet", "cnn"])
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=10)
-    parser.add_argument("--json", type=Path, help="write the figures here")
     arguments = parser.parse_args()
-    facts = {**machine(), "matrix_product_gflops": matrix_product_gflops()}
-    print(describe(facts), f"{facts['matrix_product_gflops']:.0f} GFLOP/s in matrix products")
+    facts = announce(products=True)
     record: dict[str, Any] = {"machine": facts, "batch": arguments.batch, "models": {}}
     for model in arguments.models:
         record["models"][model] = measure(model, arguments.batch, arguments.turns)

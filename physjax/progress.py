@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from abc import ABC, abstractmethod
 from types import TracebackType
 from typing import Any, Self
 
@@ -18,7 +19,7 @@ from rich.progress import (
 )
 
 
-class Bar:
+class Bar(ABC):
     """Lines of text, and on a terminal a bar below them. Use it as a context manager.
 
     Attributes:
@@ -31,9 +32,9 @@ class Bar:
         self._bar: Progress | None = None
         self._task: TaskID | None = None
 
+    @abstractmethod
     def columns(self) -> list[ProgressColumn]:
         """What stands right of the title."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         if self.console.is_terminal:

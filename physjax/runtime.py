@@ -20,8 +20,8 @@ def cache_root(folder: str | None = None) -> Path:
 
 
 # XLA:CPU takes the hundreds of MiB of a step's temporary arrays anew for every step. Left to itself
-# glibc returns them each time, and getting them again in zeroed pages of 4 KiB takes up to a third
-# of the step. Kept, and in large pages, they cost nothing: benchmarks/train_step.py shows both.
+# glibc returns them each time, and getting them again in zeroed pages of 4 KiB takes a fifth to a
+# quarter of the step. Kept, and in large pages, they cost nothing (docs/performance.md).
 _MALLOC = {
     "glibc.malloc.hugetlb": 1,  # ask for transparent huge pages
     "glibc.malloc.mmap_max": 0,  # no mapping of its own for a large array
