@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from measuring import describe, machine, write
+from measuring import announce, write
 from physjax.config import AugmentConfig, DataConfig
 from physjax.data import Dataset, augment, load
 
@@ -49,6 +49,7 @@ class Command:
 
 def main() -> None:
     command = tyro.cli(Command, description=__doc__)
+    facts = announce()
     config = DataConfig(command.dataset, command.data_dir)
     start = time.perf_counter()
     dataset = load(config)
@@ -72,7 +73,7 @@ def main() -> None:
 
     counted = command.images // command.batch_size * command.batch_size
     result = {
-        "machine": machine(),
+        "machine": facts,
         "dataset": dataset.info.title,
         "seconds_to_load_first": loaded,
         "seconds_to_load_warm": warm,
@@ -165,7 +166,6 @@ class TorchImages:
 
 def show(result: dict[str, Any]) -> None:
     """Print the figures."""
-    print(describe(result["machine"]))
     first, warm = result["seconds_to_load_first"], result["seconds_to_load_warm"]
     print(f"{result['dataset']}: loaded in {first:.2f} s, again in {warm:.2f} s")
     print(f"batches of {result['batch_size']}:")

@@ -18,11 +18,14 @@ RECORDS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
 def read(name: str, *more: str) -> dict[str, Any]:
     """A record by the name of its benchmark, after its heading was printed.
 
-    `more` are fields of the record that say what it is of.
+    `more` are fields of the record that say what it is of. A record without `machine` says line by
+    line what it ran on.
     """
     found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
-    line = "; ".join([describe(found["machine"]), *(str(found[field]) for field in more)])
-    print(f"### {name}.py\n\n{line}.\n")
+    print(f"### {name}.py\n")
+    if "machine" in found:
+        line = "; ".join([describe(found["machine"]), *(str(found[field]) for field in more)])
+        print(f"{line}.\n")
     return found
 
 
@@ -186,8 +189,7 @@ def loop() -> None:
 
 def time_to_accuracy() -> None:
     """Seconds of training until a test accuracy."""
-    record: dict[str, Any] = json.loads((RECORDS / "time_to_accuracy.json").read_text())
-    print("### time_to_accuracy.py\n")
+    record = read("time_to_accuracy")
     rows = [["run", "device", *(f"{level:.0%}" for level in record["levels"])]]
     for name, run in record["runs"].items():
         seconds = ["–" if t is None else f"{t:.0f} s" for t in run["seconds"].values()]

@@ -1,7 +1,7 @@
 """Seconds of training until a test accuracy is reached, by arm, from the records of runs.
 
-    python benchmarks/time_to_accuracy.py --records results/runs results/conv_cifar10/records \
-        --levels 0.6 0.7 --json results/benchmarks/time_to_accuracy.json
+    python benchmarks/time_to_accuracy.py --records results/conv_cifar10/records \
+        --levels 0.4 0.5 0.6 --json results/benchmarks/time_to_accuracy.json
 
 Training time is the sum over epochs of images trained on over their rate, and the compilation; the
 evaluations after each epoch are left out. Records of runs that other work stood beside, or that
@@ -49,10 +49,7 @@ def main() -> None:
         times = [seconds_to(record, level) for level in arguments.levels]
         found = dict(zip(map(str, arguments.levels), times, strict=True))
         print(path.stem, *(f"{k}: {'–' if t is None else f'{t:.0f} s'}" for k, t in found.items()))
-        rows[path.stem] = {
-            "device": record.result.device,
-            "seconds": found,
-        }
+        rows[path.stem] = {"device": record.result.device, "seconds": found}
     write(arguments.json, {"levels": arguments.levels, "runs": rows})
 
 
