@@ -5,7 +5,8 @@ Paper: Cheng, Wang & Lu, *Physic-Driven AlexNet*, section III C. With C output c
     y = norm(conv(x)) + s F(f),    F(f)[c] = f[c-1] + f[c+1], indices modulo C,
 
 where the paper's norm is the identity. The force comes after the norm, since a batch norm would
-subtract any constant per channel that came before it.
+subtract any constant per channel that came before it. A force that is linear in what it acts on
+comes before the norm: there it can act on the kernel, which is far smaller than the activations.
 """
 
 from __future__ import annotations
@@ -20,10 +21,13 @@ from flax import linen as nn
 
 from physjax.channels import observe
 from physjax.conv import Method, conv
-from physjax.forces import ForceLaw, get_law
+from physjax.forces import ForceLaw, Params, get_law
 
 Initializer = Callable[..., jax.Array]
 BiasInitializer = Callable[[int], Initializer]
+
+DIAGNOSTICS = "diagnostics"
+"""The collection in which a layer leaves `force_rms`, where a caller makes it mutable."""
 
 
 class LayerFactory(Protocol):
@@ -76,9 +80,11 @@ def _pair(value: int | Sequence[int], name: str, least: int) -> tuple[int, int]:
 class PhysicsLayer(nn.Module):
     """A convolution whose output channels, arranged on a ring, act on each other by a force law.
 
-    Order: convolution, norm, force, activation; a law that acts after the activation (see
-    `physjax.forces`) comes last. With law `none` this is the plain convolution, and with any other
-    law whose parameters are at their start values it computes the same, bit for bit.
+    Order: convolution, norm, force, activation, pool. A linear law comes before the norm, where
+    conv(x, K) + force(conv(x, K)) = conv(x, K + force(K)), and a law that acts after the activation
+    comes last, on what the pool leaves (see `physjax.forces.ForceLaw`). With law `none` this is the
+    plain convolution, and with any other law whose parameters are at their start values it computes
+    the same, bit for bit.
 
     Parameters (one dictionary): `kernel` [kh, kw, in, out]; `bias` [out], absent where a norm
     follows; those of the law, for `ring`: `interaction_strength` [], `neighbor_forces` [out]; and
@@ -96,9 +102,10 @@ class PhysicsLayer(nn.Module):
       learn_strength: whether s is trained; else it stays where it starts.
       norm: makes a normalisation module that takes `use_running_average`, or None.
       activation: the nonlinearity, or None.
+      pool: what pools the pixels after the activation, [N, H, W, C] -> [N, H', W', C], or None.
       coupling: "none", or "coupled" for resistors between its channels.
-      bare: the kernel alone, without bias, norm, force and activation, for the convolutions of a
-        pre-activation network, whose output meets its norm and nonlinearity elsewhere.
+      bare: the kernel alone, without bias, norm, force, activation and pool, for the convolutions
+        of a pre-activation network, whose output meets its norm and nonlinearity elsewhere.
       method: how the convolution is computed, see `physjax.conv.conv`.
       dtype: of the arithmetic; parameters are float32.
 
@@ -115,6 +122,7 @@ class PhysicsLayer(nn.Module):
     learn_strength: bool = True
     norm: Callable[..., nn.Module] | None = None
     activation: Callable[[jax.Array], jax.Array] | None = None
+    pool: Callable[[jax.Array], jax.Array] | None = None
     coupling: str = "none"
     bare: bool = False
     method: Method = "auto"
@@ -150,12 +158,24 @@ class PhysicsLayer(nn.Module):
 
         shape = (*self.window, channels, self.features)
         kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
+        bias = None
+        if self.norm is None and not self.bare:
+            start = self.bias_init(math.prod(shape[:-1]))
+            bias = self.param("bias", start, (self.features,), jnp.float32)
+        params = {} if self.bare else self._force_params(law)
         if self.coupling == "coupled":
             resistances = self.param(
                 "resistances", nn.initializers.ones, (channels, self.features), jnp.float32
             )
             kernel_HWIO = kernel_HWIO / jax.lax.stop_gradient(resistances)[None, None]
             images_NHWC = observe(self, "input", images_NHWC)
+
+        linear = law.form == "linear" and not self.bare
+        # On the kernel, unless somebody asks for the force itself.
+        on_kernel = linear and not self.is_mutable_collection(DIAGNOSTICS)
+        if on_kernel:
+            kernel_HWIO = kernel_HWIO + law.force(params, kernel_HWIO)
+            bias = None if bias is None else bias + law.force(params, bias)
         y = conv(
             images_NHWC.astype(self.dtype),
             kernel_HWIO.astype(self.dtype),
@@ -163,27 +183,32 @@ class PhysicsLayer(nn.Module):
             padding=self.padding,
             method=self.method,
         )
-        if not self.bare:
-            y = self._norm_force_activation(y, law, math.prod(shape[:-1]), train)
-        return observe(self, "output", y) if self.coupling == "coupled" else y
-
-    def _norm_force_activation(
-        self, y: jax.Array, law: ForceLaw, fan_in: int, train: bool
-    ) -> jax.Array:
-        if self.norm is None:
-            bias = self.param("bias", self.bias_init(fan_in), (self.features,), jnp.float32)
+        if bias is not None:
             y = y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
-        else:
-            y = self.norm(name="norm")(y, use_running_average=not train)
-
-        if self.activation is not None and law.after_activation:
-            y = self.activation(y)
-        y = y + jnp.broadcast_to(self._force(law, y), y.shape)
-        if self.activation is not None and not law.after_activation:
-            y = self.activation(y)
+        if linear and not on_kernel:
+            y = self._add_force(law, params, y)
+        if not self.bare:
+            y = self._norm_force_activation(law, params, y, train)
+        if self.coupling == "coupled":
+            y = observe(self, "output", y)
+        if self.pool is not None and not self.bare:
+            y = self.pool(y)
+        if law.after_activation and not self.bare:
+            # Without the barrier XLA computes the force again for each pixel that a window of the
+            # next layer reads.
+            y = jax.lax.optimization_barrier(self._add_force(law, params, y))
         return y
 
-    def _force(self, law: ForceLaw, y: jax.Array) -> jax.Array:
+    def _norm_force_activation(
+        self, law: ForceLaw, params: Params, y: jax.Array, train: bool
+    ) -> jax.Array:
+        if self.norm is not None:
+            y = self.norm(name="norm")(y, use_running_average=not train)
+        if law.form != "linear" and not law.after_activation:
+            y = self._add_force(law, params, y)
+        return y if self.activation is None else self.activation(y)
+
+    def _force_params(self, law: ForceLaw) -> dict[str, jax.Array]:
         params = {}
         for name, value in law.init(self.features).items():
             params[name] = self.param(name, lambda _, value=value: jnp.asarray(value))
@@ -195,11 +220,14 @@ class PhysicsLayer(nn.Module):
             params["interaction_strength"] = (
                 strength if self.learn_strength else jax.lax.stop_gradient(strength)
             )
+        return params
+
+    def _add_force(self, law: ForceLaw, params: Params, y: jax.Array) -> jax.Array:
         force = law.force(params, y).astype(y.dtype)
-        # Kept only by a caller that makes the collection `diagnostics` mutable.
+        # Kept only by a caller that makes the collection mutable.
         mean_square = jnp.mean(jnp.square(force.astype(jnp.float32)))
-        self.sow("diagnostics", "force_rms", jnp.sqrt(mean_square), reduce_fn=lambda _, new: new)
-        return force
+        self.sow(DIAGNOSTICS, "force_rms", jnp.sqrt(mean_square), reduce_fn=lambda _, new: new)
+        return y + jnp.broadcast_to(force, y.shape)
 
 
 class Dense(nn.Module):

@@ -147,17 +147,29 @@ def test_gradients_against_finite_differences(name: str) -> None:
             np.testing.assert_allclose(gradient[i], slope, rtol=1e-6, atol=1e-8)
 
 
-@pytest.mark.parametrize("name", [name for name in LAWS if LAWS[name].affine])
+@pytest.mark.parametrize("name", [name for name in LAWS if LAWS[name].form == "linear"])
 @pytest.mark.parametrize("channels", [1, 2, 3, 8])
-def test_affine_laws_describe_themselves(name: str, channels: int) -> None:
-    law = LAWS[name]
-    assert law.affine is not None
+def test_linear_laws_are_linear(name: str, channels: int) -> None:
+    law, rng = LAWS[name], np.random.default_rng(6)
     params = {k: jnp.asarray(v, jnp.float32) for k, v in random_params(law, channels, 5).items()}
-    y = jnp.asarray(np.random.default_rng(6).normal(size=(4, channels)), jnp.float32)
-    matrix, offset = law.affine(params, channels)
-    expected = jnp.broadcast_to(offset, y.shape) + (0 if matrix is None else y @ matrix)
-    force = jnp.broadcast_to(law.force(params, y), y.shape)
-    np.testing.assert_allclose(force, expected, rtol=1e-5, atol=1e-5)
+    y = jnp.asarray(rng.normal(size=(4, channels)), jnp.float32)
+    matrix = law.force(params, jnp.eye(channels))
+    np.testing.assert_allclose(law.force(params, y), y @ matrix, rtol=1e-5, atol=1e-5)
+    assert channels == 1 or np.abs(matrix).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", [name for name in LAWS if LAWS[name].form == "constant"])
+def test_constant_laws_do_not_depend_on_the_activations(name: str) -> None:
+    law, rng = LAWS[name], np.random.default_rng(6)
+    params = {k: jnp.asarray(v, jnp.float32) for k, v in random_params(law, 5, 5).items()}
+    one, two = (law.force(params, jnp.asarray(rng.normal(size=(4, 5)))) for _ in range(2))
+    assert one.shape == (5,)
+    np.testing.assert_array_equal(one, two)
+
+
+def test_a_force_after_the_activation_is_neither_constant_nor_linear() -> None:
+    with pytest.raises(ValueError, match=r"'drag' is linear and acts after the activation"):
+        ForceLaw("drag", "-y", "none", lambda params, y: -y, form="linear", after_activation=True)
 
 
 def test_spring_by_hand() -> None:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from physjax.forces import LAWS, neighbor_sum
 from physjax.layers import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
+from physjax.pooling import max_pool
 
 NORM = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 
@@ -143,6 +144,47 @@ def test_diagnostics_are_the_rms_of_the_force() -> None:
     force = params["interaction_strength"] * neighbor_sum(params["neighbor_forces"])
     expected = np.sqrt(np.mean(np.square(force)))
     np.testing.assert_allclose(sown["diagnostics"]["force_rms"], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("norm", [None, NORM], ids=["bias", "batch norm"])
+def test_a_linear_law_acts_on_the_kernel_as_on_what_the_convolution_gives(norm: Any) -> None:
+    x = random((4, 7, 5, 3))
+    layer = PhysicsLayer(6, law="spring", norm=norm, activation=nn.relu)
+    variables = layer.init(jax.random.key(0), x)
+    variables = {**variables, "params": randomize(variables["params"])}
+    on_kernel = layer.apply(variables, x)
+    # Who asks for the force itself gets it: then it acts on the convolution's output.
+    on_values, sown = layer.apply(variables, x, mutable=["diagnostics"])
+    np.testing.assert_allclose(on_kernel, on_values, rtol=1e-5, atol=1e-5)
+    params = variables["params"]
+    values = PhysicsLayer(6, bare=True).apply({"params": {"kernel": params["kernel"]}}, x)
+    if norm is None:
+        values = values + jnp.broadcast_to(params["bias"], values.shape)
+    force = LAWS["spring"].force(params, values)
+    rms = np.sqrt(np.mean(np.square(force)))
+    assert rms > 0.1
+    np.testing.assert_allclose(sown["diagnostics"]["force_rms"], rms, rtol=1e-5)
+
+
+def test_order_of_pool_and_force() -> None:
+    # One pixel's channel wins the pool; what divides it is the pooled neighbours' energy.
+    pool = partial(max_pool, window=(2, 2))
+    x = random((2, 4, 4, 3))
+    for law in ("ring", "divisive"):
+        layer = PhysicsLayer(6, law=law, activation=nn.relu, pool=pool)
+        params = randomize(layer.init(jax.random.key(0), x)["params"])
+        before = PhysicsLayer(6, law="none").apply(
+            {"params": {name: params[name] for name in ("kernel", "bias")}}, x
+        )
+        if law == "ring":
+            force = LAWS[law].force(params, before)
+            expected = pool(nn.relu(before + jnp.broadcast_to(force, before.shape)))
+        else:
+            pooled = pool(nn.relu(before))
+            expected = pooled + LAWS[law].force(params, pooled)
+        y = layer.apply({"params": params}, x)
+        assert y.shape == (2, 2, 2, 6)
+        np.testing.assert_allclose(y, expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize(

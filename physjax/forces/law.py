@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 import jax
 import numpy as np
@@ -26,9 +27,16 @@ class ForceLaw:
     must return zero exactly, so that a layer starts as its plain twin; a control from the
     literature that has fixed constants instead says so by `starts_plain`.
 
-    A law that `affine` describes can be folded into the convolution (`physjax.fold`): for given
-    parameters and C it returns (M, v), float arrays of shapes [C, C] and [C], with
-    force(y) = y @ M + v; M is None where the force does not depend on y.
+    `form` says how the force depends on y, and with it where the force acts:
+
+    - "constant", not at all: after the norm. It folds into a bias (`physjax.fold`).
+    - "linear", force(y) = y @ M: before the norm, and so on kernel and bias, whose last axis is the
+      output channel like that of y. It folds into the kernel. Nothing is lost to the norm, which
+      subtracts what is common to all pixels and undoes no mixing of channels.
+    - "general": on the activations, after the norm or, with `after_activation`, after the
+      nonlinearity and the pool that follows it. It does not fold.
+
+    Raises ValueError for a force after the activation that is not "general".
     """
 
     name: str
@@ -41,7 +49,14 @@ class ForceLaw:
     """Start values of the law's own parameters for C channels, by name, the strength apart."""
     has_strength: bool = False
     after_activation: bool = False
-    """Whether the force acts on the output of the nonlinearity, rather than on its input."""
+    """Whether the force acts after the nonlinearity and the pool, rather than before them."""
     starts_plain: bool = True
     """Whether zero parameters leave the plain layer."""
-    affine: Callable[[Params, int], tuple[jax.Array | None, jax.Array]] | None = None
+    form: Literal["constant", "linear", "general"] = "general"
+
+    def __post_init__(self) -> None:
+        if self.after_activation and self.form != "general":
+            raise ValueError(
+                f"the force law {self.name!r} is {self.form} and acts after the activation; only "
+                "a law of form 'general' can"
+            )

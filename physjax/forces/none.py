@@ -13,15 +13,10 @@ def _force(params: Params, y: jax.Array) -> jax.Array:
     return jnp.zeros((y.shape[-1],), y.dtype)
 
 
-def _affine(params: Params, channels: int) -> tuple[None, jax.Array]:
-    del params
-    return None, jnp.zeros((channels,), jnp.float32)
-
-
 NONE = ForceLaw(
     name="none",
     equation="0",
     source="the plain convolution: the arm that every law is compared with",
     force=_force,
-    affine=_affine,
+    form="constant",
 )

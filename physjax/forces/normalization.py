@@ -20,14 +20,40 @@ def neighborhood_sum(x: jax.Array, weights: tuple[float, ...], cyclic: bool) -> 
     >>> neighborhood_sum(jnp.array([1.0, 2.0, 3.0, 4.0]), (1.0, 1.0), False)
     Array([3., 6., 9., 7.], dtype=float32)
     """
-    channels, reach = x.shape[-1], len(weights) - 1
-    margins = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
-    # One copy with its margins, and every neighbour is a slice of it, which XLA fuses.
-    padded = jnp.pad(x, margins, mode="wrap" if cyclic else "constant")
-    return sum(
-        weights[abs(j)] * padded[..., reach + j : reach + j + channels]
-        for j in range(-reach, reach + 1)
-    )  # type: ignore[return-value]
+    return _sum_within(_with_margins(x, len(weights) - 1, cyclic), weights)
+
+
+def _with_margins(x: jax.Array, reach: int, cyclic: bool) -> jax.Array:
+    """x with `reach` channels more at both ends: those round the ring, or zeros."""
+    if not cyclic or reach > x.shape[-1]:
+        margins = [(0, 0)] * (x.ndim - 1) + [(reach, reach)]
+        return _computed(jnp.pad(_computed(x), margins, mode="wrap" if cyclic else "constant"))
+    x = _computed(x)
+    left, right = _computed(x[..., -reach:]), _computed(x[..., :reach])
+    return _computed(jnp.concatenate([left, x, right], axis=-1))
+
+
+def _sum_within(x: jax.Array, weights: tuple[float, ...]) -> jax.Array:
+    """The weighted sums of :func:`neighborhood_sum` over x, which has its margins."""
+    reach = len(weights) - 1
+    total = weights[0] * _shifted(x, reach, 0)
+    for j in range(1, reach + 1):
+        total = total + weights[j] * (_shifted(x, reach, -j) + _shifted(x, reach, j))
+    return total
+
+
+def _shifted(x: jax.Array, reach: int, by: int) -> jax.Array:
+    """Channels `by` further on, of x with margins of `reach`."""
+    return jax.lax.slice_in_dim(x, reach + by, x.shape[-1] - reach + by, axis=-1)
+
+
+def _computed(x: jax.Array) -> jax.Array:
+    """x, which XLA:CPU is to keep in memory and not to compute again inside of what reads it.
+
+    A loop over slices of an array runs in vector instructions; with a pad or a concatenation fused
+    into it, one element at a time, which takes several times as long (docs/performance.md).
+    """
+    return jax.lax.platform_dependent(x, cpu=jax.lax.optimization_barrier, default=lambda x: x)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(2, 3, 4))
@@ -57,34 +83,38 @@ def normalizing_force(
 
 def _forward(
     y: jax.Array, exponents: jax.Array, weights: tuple[float, ...], constant: float, cyclic: bool
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array, jax.Array]]:
     wide = y.astype(jnp.promote_types(y.dtype, jnp.float32))
-    energy = constant + neighborhood_sum(wide * wide, weights, cyclic)
-    powers = jnp.broadcast_to(exponents, y.shape)
-    force = wide * (jnp.exp(-powers * jnp.log(energy)) - 1)
-    return force.astype(y.dtype), (y, exponents)
+    with_margins = _with_margins(wide, len(weights) - 1, cyclic)
+    log = _computed(jnp.log(constant + _sum_within(with_margins * with_margins, weights)))
+    force = wide * (_power(log, -exponents) - 1)
+    return force.astype(y.dtype), (y, log, exponents)
+
+
+def _power(log: jax.Array, exponents: jax.Array) -> jax.Array:
+    """D^exponents, from log D."""
+    return jnp.exp(jnp.broadcast_to(exponents, log.shape) * log)
 
 
 def _backward(
     weights: tuple[float, ...],
     constant: float,
     cyclic: bool,
-    saved: tuple[jax.Array, jax.Array],
+    saved: tuple[jax.Array, jax.Array, jax.Array],
     d_force: jax.Array,
 ) -> tuple[jax.Array, jax.Array]:
-    # By hand, and from y alone: autodiff would keep every intermediate array in memory and pad
-    # and add where the sum over a symmetric neighbourhood is its own transpose.
-    y, exponents = saved
-    dtype = jnp.promote_types(y.dtype, jnp.float32)
-    wide, d_force = y.astype(dtype), d_force.astype(dtype)
-    powers = jnp.broadcast_to(exponents, y.shape)
-    energy = constant + neighborhood_sum(wide * wide, weights, cyclic)
-    logs = jnp.log(energy)
-    gain = jnp.exp(-powers * logs)
-    d_gain = d_force * wide * gain
-    d_exponents = -jnp.sum(d_gain * logs, axis=tuple(range(y.ndim - 1)))
-    d_energy = -powers * d_gain / energy
-    d_y = d_force * (gain - 1) + 2 * wide * neighborhood_sum(d_energy, weights, cyclic)
+    # By hand: autodiff would keep every intermediate array in memory, and pad and add where the
+    # sum over a symmetric neighbourhood is its own transpose.
+    y, log, exponents = saved
+    reach = len(weights) - 1
+    wide, d_wide = y.astype(log.dtype), _computed(d_force.astype(log.dtype))
+    # dL/dD = -exponents * slope. The margins let one array serve both sums below.
+    slope = _with_margins(d_wide * wide * _power(log, -exponents - 1), reach, cyclic)
+    by_log = _shifted(slope, reach, 0) * jnp.exp(log)
+    d_exponents = -jnp.sum(by_log * log, axis=tuple(range(y.ndim - 1)))
+    ring = jnp.pad(exponents, (reach, reach), mode="wrap" if cyclic else "constant")
+    d_squares = -_sum_within(jnp.broadcast_to(ring, slope.shape) * slope, weights)
+    d_y = d_wide * (_power(log, -exponents) - 1) + 2 * wide * d_squares
     return d_y.astype(y.dtype), d_exponents.astype(exponents.dtype)
 
 

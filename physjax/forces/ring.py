@@ -30,11 +30,6 @@ def _init(channels: int) -> dict[str, np.ndarray]:
     return {"neighbor_forces": np.zeros(channels, np.float32)}
 
 
-def _affine(params: Params, channels: int) -> tuple[None, jax.Array]:
-    del channels
-    return None, params["interaction_strength"] * neighbor_sum(params["neighbor_forces"])
-
-
 RING = ForceLaw(
     name="ring",
     equation="s (f[c-1] + f[c+1])",
@@ -42,5 +37,5 @@ RING = ForceLaw(
     force=_force,
     init=_init,
     has_strength=True,
-    affine=_affine,
+    form="constant",
 )

@@ -17,21 +17,13 @@ def _constants(params: Params) -> jax.Array:
 
 
 def _force(params: Params, y: jax.Array) -> jax.Array:
-    # In y's own type: a bfloat16 layer is not to be computed in float32.
+    # In y's own type, which in a bfloat16 layer is not float32.
     constants = jnp.broadcast_to(_constants(params).astype(y.dtype), y.shape)
     return constants * (neighbor_sum(y) - 2 * y)
 
 
 def _init(channels: int) -> dict[str, np.ndarray]:
     return {"stiffness": np.zeros(channels, np.float32)}
-
-
-def _affine(params: Params, channels: int) -> tuple[jax.Array, jax.Array]:
-    eye = jnp.eye(channels, dtype=jnp.float32)
-    # Column c holds what every channel contributes to the force on c; the Laplacian is symmetric.
-    laplacian = neighbor_sum(eye) - 2 * eye
-    constants = jnp.broadcast_to(_constants(params), laplacian.shape)
-    return laplacian * constants, jnp.zeros((channels,), jnp.float32)
 
 
 SPRING = ForceLaw(
@@ -41,5 +33,5 @@ SPRING = ForceLaw(
     force=_force,
     init=_init,
     has_strength=True,
-    affine=_affine,
+    form="linear",
 )

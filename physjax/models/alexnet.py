@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 from flax import linen as nn
 
@@ -16,11 +18,12 @@ class AlexNetCifar(Classifier):
     def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
         x = images_NHWC
         for index, features in enumerate((64, 192, 384, 256, 256), start=1):
-            x = self.layer(self.channels(features), activation=nn.relu, name=f"conv{index}")(
-                x, train
-            )
-            if index in (1, 2, 5):
-                x = max_pool(x, (2, 2))
+            x = self.layer(
+                self.channels(features),
+                activation=nn.relu,
+                pool=partial(max_pool, window=(2, 2)) if index in (1, 2, 5) else None,
+                name=f"conv{index}",
+            )(x, train)
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(self.dense(self.channels(512), name="fc1")(self.drop(x, train)))
         return self.dense(self.num_classes, name="fc2")(self.drop(x, train)).astype("float32")
@@ -47,10 +50,9 @@ class AlexNetPaper(Classifier):
                 strides=stride,
                 padding=padding,
                 activation=nn.relu,
+                pool=partial(max_pool, window=(3, 3), strides=(2, 2)) if pool else None,
                 name=f"conv{index}",
             )(x, train)
-            if pool:
-                x = max_pool(x, (3, 3), strides=(2, 2))
         x = adaptive_avg_pool(x, (6, 6)).reshape(x.shape[0], -1)
         for index in (1, 2):
             x = nn.relu(self.dense(self.channels(4096), name=f"fc{index}")(self.drop(x, train)))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -45,15 +46,15 @@ class Classifier(nn.Module):
 
         [N, 224, 224, 3] -> [N, 56, 56, features * width]: the start of most networks for ImageNet.
         """
-        x = self.layer(
+        return self.layer(
             self.channels(features),
             kernel_size=7,
             strides=2,
             padding=3,
             activation=nn.relu,
+            pool=partial(max_pool, window=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1))),
             name="stem",
         )(images_NHWC, train)
-        return max_pool(x, (3, 3), strides=(2, 2), padding=((1, 1), (1, 1)))
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ units. It has the same 32x32 form in both sizes.
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 from flax import linen as nn
 
@@ -21,11 +23,12 @@ class BasicCNN(Classifier):
     def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
         x = images_NHWC
         for index, features in enumerate((32, 64, 64), start=1):
-            x = self.layer(self.channels(features), activation=nn.relu, name=f"conv{index}")(
-                x, train
-            )
-            if index < 3:
-                x = max_pool(x, (2, 2))
+            x = self.layer(
+                self.channels(features),
+                activation=nn.relu,
+                pool=partial(max_pool, window=(2, 2)) if index < 3 else None,
+                name=f"conv{index}",
+            )(x, train)
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(self.dense(self.channels(64), name="fc1")(self.drop(x, train)))
         return self.dense(self.num_classes, name="fc2")(x).astype("float32")

@@ -73,8 +73,8 @@ class GoogLeNet(Classifier):
     def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
         x = self.stem(images_NHWC, train)
         x = self.layer(self.channels(64), kernel_size=1, activation=nn.relu, name="conv2")(x, train)
-        x = self.layer(self.channels(192), activation=nn.relu, name="conv3")(x, train)
-        x = _halve(x)
+        conv3 = self.layer(self.channels(192), activation=nn.relu, pool=_halve, name="conv3")
+        x = conv3(x, train)
         for name, features in _BLOCKS.items():
             if features is None:
                 x = _halve(x, 3 if name == "pool3" else 2)
@@ -90,15 +90,15 @@ class GoogLeNetPaper(GoogLeNet):
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """7x7 of stride 2, and a 3x3 pool of stride 2."""
-        layer = self.layer(
+        return self.layer(
             self.channels(64),
             kernel_size=7,
             strides=2,
             padding=3,
             activation=nn.relu,
+            pool=_halve,
             name="conv1",
-        )
-        return _halve(layer(images_NHWC, train))
+        )(images_NHWC, train)
 
 
 GOOGLENET = ModelSpec(

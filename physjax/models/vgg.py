@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import jax
 from flax import linen as nn
 
@@ -29,11 +31,12 @@ class VGG(Classifier):
         x = images_NHWC
         for stage, (features, depth) in enumerate(zip(_FEATURES, self.depths, strict=True), 1):
             for index in range(1, depth + 1):
-                layer = self.layer(
-                    self.channels(features), activation=nn.relu, name=f"conv{stage}_{index}"
-                )
-                x = layer(x, train)
-            x = max_pool(x, (2, 2))
+                x = self.layer(
+                    self.channels(features),
+                    activation=nn.relu,
+                    pool=partial(max_pool, window=(2, 2)) if index == depth else None,
+                    name=f"conv{stage}_{index}",
+                )(x, train)
         x = adaptive_avg_pool(x, (self.pooled, self.pooled)).reshape(x.shape[0], -1)
         for index, units in enumerate(self.hidden, 1):
             x = nn.relu(self.dense(self.channels(units), name=f"fc{index}")(x))
