@@ -108,10 +108,11 @@ def _backward(
     y, log, exponents = saved
     reach = len(weights) - 1
     wide, d_wide = y.astype(log.dtype), _computed(d_force.astype(log.dtype))
-    # dL/dD = -exponents * slope. The margins let one array serve both sums below.
-    slope = _with_margins(d_wide * wide * _power(log, -exponents - 1), reach, cyclic)
-    by_log = _shifted(slope, reach, 0) * jnp.exp(log)
-    d_exponents = -jnp.sum(by_log * log, axis=tuple(range(y.ndim - 1)))
+    # dL/dD = -exponents * slope.
+    slope = _computed(d_wide * wide * _power(log, -exponents - 1))
+    by_log = _computed(slope * jnp.exp(log) * log)
+    d_exponents = -jnp.sum(by_log, axis=tuple(range(y.ndim - 1)))
+    slope = _with_margins(slope, reach, cyclic)
     ring = jnp.pad(exponents, (reach, reach), mode="wrap" if cyclic else "constant")
     d_squares = -_sum_within(jnp.broadcast_to(ring, slope.shape) * slope, weights)
     d_y = d_wide * (_power(log, -exponents) - 1) + 2 * wide * d_squares
