@@ -29,9 +29,9 @@ KINDS = (
     ("convolution: products", r"/(conv|stem|block|inception)[^/]*/.*(dot_general|conv_general)"),
     (
         "convolution: transforms and patches",
-        r"/(conv|stem|block|inception)[^/]*/(?!.*norm_force).*(cond|branch|optimization_barrier)",
+        r"/(conv|stem|block|inception)[^/]*/(?!.*(norm|add)_force).*(cond|branch|optimization_barrier)",
     ),
-    ("norm, force, activation", r"norm_force_activation|/norm"),
+    ("norm, force, activation", r"(norm|add)_force|/norm"),
     ("dense layers", r"/fc[0-9]"),
 )
 OTHER = "loss, metrics, rest"

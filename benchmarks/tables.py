@@ -80,16 +80,14 @@ def inference() -> None:
 def layer_overhead() -> None:
     """Steps with laws beside the plain one."""
     record = read("layer_overhead")
-    rows = [
-        [f"{record['name']}, batch {record['batch_size']}", "ms", "x none", "best turns x none"]
-    ]
+    rows = [[f"{record['name']}, batch {record['batch_size']}", "ms", "x none", "in each round"]]
     for label, row in record["steps"].items():
         rows.append(
             [
                 label,
                 f"{1e3 * row['median_seconds']:.0f}",
                 spread(row["times_none"], row["quartiles"]),
-                f"{row['least_times_least']:.2f}",
+                ", ".join(f"{ratio:.3f}" for ratio in row["times_none_by_round"]),
             ]
         )
     table(*rows)
