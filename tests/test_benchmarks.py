@@ -79,6 +79,8 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
         "ring",
         "--turns",
         "2",
+        "--rounds",
+        "2",
         "--batch",
         "8",
         "--no-coupled",
@@ -98,7 +100,10 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
     )
     found = json.loads((tmp_path / "found.json").read_text())
     assert set(found["steps"]) == {"none", "again", "ring"}
-    assert found["steps"]["none"]["times_none"] == 1
+    # The reference is the mean of the two plain ones, turn by turn.
+    plain = [found["steps"][label]["times_none"] for label in ("none", "again")]
+    assert sum(plain) == pytest.approx(2)
+    assert len(found["steps"]["ring"]["times_none_by_round"]) == found["rounds"]
     assert found["steps"]["ring"]["median_seconds"] > 0
     assert found["machine"]["cores"] == os.cpu_count()
     assert found["machine"]["versions"]["jaxlib"]
