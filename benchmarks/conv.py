@@ -4,7 +4,7 @@
 
 Output, gradient by the input and gradient by the kernel are timed one by one, all ways in turns, so
 that whatever else the machine does hits all of them alike; a figure is the median of the turns.
-The rules in `physjax.conv` (`_measured`) and in `physjax.pooling` come from these figures.
+The rules in `physjax.conv_plan` and in `physjax.pooling` come from these figures.
 XLA_FLAGS and GLIBC_TUNABLES of the environment are used where they are set.
 """
 
@@ -28,7 +28,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from physjax.conv import Method, choose, conv
+from physjax.conv import conv
+from physjax.conv_plan import Method, choose
 from physjax.pooling import max_pool
 
 PARTS = ("forward", "input_gradient", "kernel_gradient")

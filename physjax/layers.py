@@ -20,7 +20,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.channels import observe
-from physjax.conv import Method, conv
+from physjax.conv import conv
+from physjax.conv_plan import Method
 from physjax.forces import ForceLaw, Params, get_law
 
 Initializer = Callable[..., jax.Array]

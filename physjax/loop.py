@@ -7,13 +7,8 @@ last checkpoint and ends bit for bit where it would have ended anyway.
 from __future__ import annotations
 
 import dataclasses
-import signal
-import threading
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import jax
@@ -24,50 +19,25 @@ from rich.console import Console
 from physjax import data, runtime, tensorboard
 from physjax.checkpoint import Checkpoints
 from physjax.config import Config, ConfigError, run_name, validate
+from physjax.devices import compile_step, place
+from physjax.diagnostics import diagnostics
 from physjax.errors import Interrupted, NotFinite
 from physjax.models import law_name
 from physjax.optim import make_schedule
 from physjax.progress import Display, format_seconds
-from physjax.records import EpochRecord, Result, RunFolder, RunRecord
-from physjax.step import (
-    NEVER,
-    Evaluation,
-    Metrics,
-    Task,
-    compile_step,
-    epoch_order,
-    eval_step,
-    evaluation_starts,
-    init_state,
-    place,
-    train_step,
+from physjax.records import (
+    EpochRecord,
+    Result,
+    RunFolder,
+    RunRecord,
+    best_epoch,
+    selected_by,
+    usual_rate,
 )
-
-
-class _Signals:
-    """Remembers a SIGINT or SIGTERM until somebody asks. A second SIGINT interrupts at once."""
-
-    def __init__(self) -> None:
-        self.received: int | None = None
-
-    @contextmanager
-    def caught(self) -> Iterator[_Signals]:
-        # Python allows handlers in the main thread alone; elsewhere the caller decides.
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            signal.default_int_handler(number, frame)
-        self.received = number
+from physjax.signals import Signals
+from physjax.state import NEVER, Metrics, init_state
+from physjax.step import Evaluation, eval_step, evaluation_starts, train_step
+from physjax.task import Task, epoch_order
 
 
 def resolve(config: Config) -> Config:
@@ -101,7 +71,7 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
     folder.open(config)
     with (
         Display(folder.path.name, task.total_steps, console) as display,
-        _Signals().caught() as signals,
+        Signals().caught() as signals,
     ):
         if dataset.info.notice:
             display.say(dataset.info.notice, loud=True)
@@ -134,7 +104,7 @@ class _Run:
         dataset: data.Dataset,
         folder: RunFolder,
         display: Display,
-        signals: _Signals,
+        signals: Signals,
     ) -> None:
         self.task, self.config = task, task.config
         self.dataset, self.folder, self.display, self.signals = dataset, folder, display, signals
@@ -258,7 +228,7 @@ class _Run:
             seconds=time.monotonic() - began,
             validation_loss=None if held is None else held.loss,
             validation_accuracy=None if held is None else held.accuracy,
-            physics=_diagnostics(self.state.params, test.diagnostics),
+            physics=diagnostics(self.state.params, test.diagnostics),
         )
         self.epochs.append(record)
         self.folder.append_epoch(record)
@@ -345,7 +315,7 @@ class _Run:
                 parameters=self.parameters,
                 wall_seconds=wall,
                 compile_seconds=self.compile_seconds,
-                images_per_second=_usual_rate(self.epochs),
+                images_per_second=usual_rate(self.epochs),
                 peak_memory_mib=runtime.peak_memory_mib(),
                 device=runtime.device_facts(self.task.shards),
                 versions=runtime.versions(),
@@ -371,49 +341,3 @@ def _arrays(task: Task, split: data.Split) -> tuple[jax.Array, jax.Array]:
 def _steps_per_call(platform: str) -> int:
     """On XLA:CPU a convolution in a loop body is hundreds of times slower than outside one."""
     return 1 if platform == "cpu" else 16
-
-
-def _usual_rate(epochs: list[EpochRecord]) -> float:
-    """The median over the epochs whose training was timed; 0 where none was."""
-    rates = [e.images_per_second for e in epochs if e.images_per_second]
-    return float(np.median(rates)) if rates else 0.0
-
-
-def selected_by(epochs: list[EpochRecord]) -> str:
-    """What :func:`best_epoch` goes by."""
-    held_out = bool(epochs) and epochs[0].validation_accuracy is not None
-    return "validation accuracy" if held_out else "training loss"
-
-
-def best_epoch(epochs: list[EpochRecord]) -> EpochRecord | None:
-    """The epoch with the highest validation accuracy, or without a held-out set the lowest
-    training loss; the earliest of equals. None where there is no epoch yet."""
-    if not epochs:
-        return None
-    if epochs[0].validation_accuracy is not None:
-        return max(epochs, key=lambda e: e.validation_accuracy or 0.0)
-    return min(epochs, key=lambda e: e.train_loss)
-
-
-def _diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
-    """By layer: `strength` and `force_rms` of a force, mean, spread and change of resistances."""
-    found: dict[str, dict[str, float]] = {}
-
-    def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        figures = {}
-        if "force_rms" in sown and "interaction_strength" in node:
-            figures["strength"] = float(node["interaction_strength"])
-            figures["force_rms"] = float(sown["force_rms"])
-        if "resistances" in node:
-            resistances = np.asarray(node["resistances"], np.float64)
-            figures["resistance_mean"] = float(resistances.mean())
-            figures["resistance_sd"] = float(resistances.std())
-            figures["resistance_change"] = float(np.abs(resistances - 1).mean())
-        if figures:
-            found["/".join(path)] = figures
-        for name, value in node.items():
-            if isinstance(value, Mapping):
-                walk(value, sown.get(name, {}), (*path, name))
-
-    walk(params, sown, ())
-    return found

@@ -14,6 +14,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import statistics
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -90,6 +92,28 @@ class RunRecord:
     config: Config
     epochs: tuple[EpochRecord, ...]
     result: Result | None
+
+
+def usual_rate(epochs: Sequence[EpochRecord]) -> float:
+    """The median over the epochs whose training was timed; 0 where none was."""
+    rates = [e.images_per_second for e in epochs if e.images_per_second]
+    return statistics.median(rates) if rates else 0.0
+
+
+def selected_by(epochs: Sequence[EpochRecord]) -> str:
+    """What :func:`best_epoch` goes by."""
+    held_out = bool(epochs) and epochs[0].validation_accuracy is not None
+    return "validation accuracy" if held_out else "training loss"
+
+
+def best_epoch(epochs: Sequence[EpochRecord]) -> EpochRecord | None:
+    """The epoch with the highest validation accuracy, or without a held-out set the lowest
+    training loss; the earliest of equals. None where there is no epoch yet."""
+    if not epochs:
+        return None
+    if epochs[0].validation_accuracy is not None:
+        return max(epochs, key=lambda e: e.validation_accuracy or 0.0)
+    return min(epochs, key=lambda e: e.train_loss)
 
 
 def write_json(path: Path, value: Any) -> None:

@@ -22,10 +22,12 @@ from physjax.checkpoint import CheckpointError, Checkpoints
 from physjax.config import ConfigError
 from physjax.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from physjax.data import augment
+from physjax.devices import place
 from physjax.fold import fold, foldable
 from physjax.models import law_name
 from physjax.records import RecordError, RunFolder, write_json
-from physjax.step import Task, init_state, place
+from physjax.state import init_state
+from physjax.task import Task
 
 Views = Literal["none", "mirror", "mirror+shift"]
 Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]

@@ -24,9 +24,9 @@ from physjax.models import law_name
 from physjax.prediction import Costs, Estimate, earlier_runs
 from physjax.progress import format_seconds
 from physjax.records import RecordError, RunFolder
-from physjax.step import Task
 from physjax.study_display import StudyDisplay
 from physjax.study_records import StudyFolder, StudyRecord, alone, portable
+from physjax.task import Task
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.config import ModelConfig
-from physjax.conv import choose
+from physjax.conv_plan import choose
 from physjax.layers import PhysicsLayer
 from physjax.models import build, get_spec, image_size, law_name
 
@@ -46,7 +46,7 @@ def summary(config: ModelConfig, num_classes: int, batch_size: int) -> str:
 
 
 def ways(config: ModelConfig, num_classes: int, batch_size: int) -> dict[str, str]:
-    """By layer, how its convolution is computed on this platform (`physjax.conv.choose`)."""
+    """By layer, how its convolution is computed on this platform (`physjax.conv_plan.choose`)."""
     found: dict[str, str] = {}
 
     def note(

@@ -20,7 +20,7 @@ import pytest
 from physjax.checkpoint import CheckpointError, Checkpoints
 from physjax.config import RECIPES, Config, ConfigError, run_name
 from physjax.errors import Interrupted, NotFinite
-from physjax.loop import best_epoch, fit, selected_by
+from physjax.loop import fit
 from physjax.records import EpochRecord, RecordError, RunFolder, RunRecord
 
 
@@ -284,18 +284,6 @@ def test_holdout_gives_a_validation_curve_and_decides_what_is_best(tmp_path: Pat
     assert record.result is not None
     assert record.result.selected_by == "validation accuracy"
     assert record.result.data["examples"] == {"train": 200, "test": 360, "validation": 288}
-
-
-def test_best_epoch_never_looks_at_the_test_set() -> None:
-    def line(epoch: int, train: float, test: float, validation: float | None) -> EpochRecord:
-        return EpochRecord(epoch, epoch, train, 0.5, 1.0, test, 0.1, 1.0, 1.0, 1.0, validation)
-
-    by_loss = [line(1, 2.0, 0.9, None), line(2, 1.0, 0.1, None), line(3, 1.5, 0.5, None)]
-    assert best_epoch(by_loss) == by_loss[1]
-    assert selected_by(by_loss) == "training loss"
-    by_validation = [line(1, 1.0, 0.1, 0.7), line(2, 2.0, 0.1, 0.8), line(3, 0.5, 0.9, 0.8)]
-    assert best_epoch(by_validation) == by_validation[1]
-    assert best_epoch([]) is None
 
 
 def test_a_run_resumed_after_its_only_epoch_was_trained_has_no_rate(tmp_path: Path) -> None:

@@ -7,7 +7,14 @@ from pathlib import Path
 import pytest
 
 from physjax.config import Config
-from physjax.records import EpochRecord, RecordError, RunFolder, write_json
+from physjax.records import (
+    EpochRecord,
+    RecordError,
+    RunFolder,
+    best_epoch,
+    selected_by,
+    write_json,
+)
 
 
 def line(epoch: int) -> EpochRecord:
@@ -48,3 +55,15 @@ def test_errors_name_the_path(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text('{"recipe": ')
     with pytest.raises(RecordError, match=r"config\.json is not valid JSON"):
         RunFolder(tmp_path).read()
+
+
+def test_best_epoch_never_looks_at_the_test_set() -> None:
+    def line(epoch: int, train: float, test: float, validation: float | None) -> EpochRecord:
+        return EpochRecord(epoch, epoch, train, 0.5, 1.0, test, 0.1, 1.0, 1.0, 1.0, validation)
+
+    by_loss = [line(1, 2.0, 0.9, None), line(2, 1.0, 0.1, None), line(3, 1.5, 0.5, None)]
+    assert best_epoch(by_loss) == by_loss[1]
+    assert selected_by(by_loss) == "training loss"
+    by_validation = [line(1, 1.0, 0.1, 0.7), line(2, 2.0, 0.1, 0.8), line(3, 0.5, 0.9, 0.8)]
+    assert best_epoch(by_validation) == by_validation[1]
+    assert best_epoch([]) is None

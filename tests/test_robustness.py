@@ -20,7 +20,7 @@ from physjax.loop import fit
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report import robustness as report
 from physjax.robustness import _move, _views, evaluate, predictor, restore
-from physjax.step import Task
+from physjax.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 

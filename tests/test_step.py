@@ -13,19 +13,10 @@ import pytest
 from physjax import data
 from physjax.config import RECIPES, Config, ConfigError
 from physjax.data import augment
-from physjax.step import (
-    Metrics,
-    Task,
-    TrainState,
-    compile_step,
-    epoch_order,
-    eval_step,
-    evaluation_starts,
-    init_state,
-    place,
-    stream_key,
-    train_step,
-)
+from physjax.devices import compile_step, place
+from physjax.state import Metrics, TrainState, init_state
+from physjax.step import eval_step, evaluation_starts, train_step
+from physjax.task import Task, epoch_order, stream_key
 from short import SHORT, build_short, cut
 
 SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "conv": "direct"}

@@ -23,7 +23,7 @@ from physjax.config import ConfigError
 from physjax.data import DataError
 from physjax.grid import Cell, Study, plan, to_toml
 from physjax.records import EpochRecord, RecordError, RunFolder
-from physjax.step import init_state
+from physjax.state import init_state
 from physjax.study import Place, carry_out, check, listing, survey, total
 from physjax.study_display import StudyDisplay
 from physjax.study_records import StudyFolder, StudyRecord
@@ -165,7 +165,7 @@ def test_other_images_of_the_same_name_are_refused_before_anything_is_run(tmp_pa
 def test_arms_of_a_seed_start_from_the_same_kernels() -> None:
     """What makes runs pairs, beside the batches that follow from the seed."""
     from physjax import data
-    from physjax.step import Task
+    from physjax.task import Task
 
     study = grid(arms={"scaled-bias": {"optim": {"bias_scale": 16.0}}}, seeds=(0, 1))
     starts = {}

@@ -1,0 +1,32 @@
+"""What an epoch's record says of the physics in each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+
+def diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
+    """By layer: `strength` and `force_rms` of a force, mean, spread and change of resistances."""
+    found: dict[str, dict[str, float]] = {}
+
+    def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        figures = {}
+        if "force_rms" in sown and "interaction_strength" in node:
+            figures["strength"] = float(node["interaction_strength"])
+            figures["force_rms"] = float(sown["force_rms"])
+        if "resistances" in node:
+            resistances = np.asarray(node["resistances"], np.float64)
+            figures["resistance_mean"] = float(resistances.mean())
+            figures["resistance_sd"] = float(resistances.std())
+            figures["resistance_change"] = float(np.abs(resistances - 1).mean())
+        if figures:
+            found["/".join(path)] = figures
+        for name, value in node.items():
+            if isinstance(value, Mapping):
+                walk(value, sown.get(name, {}), (*path, name))
+
+    walk(params, sown, ())
+    return found
