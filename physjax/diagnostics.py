@@ -9,14 +9,21 @@ import numpy as np
 
 
 def diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
-    """By layer: `strength` and `force_rms` of a force, mean, spread and change of resistances."""
+    """By layer: `force_rms` and `strength` of a force, mean, spread and change of resistances.
+
+    `params` are a network's, and `sown` is what its layers left in the collection
+    `physjax.layers.DIAGNOSTICS`. A layer that exerts no force and has no strength says nothing.
+    """
     found: dict[str, dict[str, float]] = {}
 
     def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
         figures = {}
-        if "force_rms" in sown and "interaction_strength" in node:
-            figures["strength"] = float(node["interaction_strength"])
-            figures["force_rms"] = float(sown["force_rms"])
+        if "force_rms" in sown:
+            # Laws without a strength push too; the plain layer's force is exactly zero.
+            if "interaction_strength" in node:
+                figures["strength"] = float(node["interaction_strength"])
+            if figures or sown["force_rms"] > 0:
+                figures["force_rms"] = float(sown["force_rms"])
         if "resistances" in node:
             resistances = np.asarray(node["resistances"], np.float64)
             figures["resistance_mean"] = float(resistances.mean())

@@ -1,0 +1,46 @@
+"""What a record says of the forces: of every law that pushes, and of no plain layer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from physjax.diagnostics import diagnostics
+from physjax.layers import DIAGNOSTICS, PhysicsLayer
+
+
+def applied(law: str, shift: float, **arguments: Any) -> dict[str, dict[str, float]]:
+    """Diagnostics of one layer whose law's parameters are `shift` above their start values."""
+    layer = PhysicsLayer(4, law=law, activation=jax.nn.relu, method="direct", **arguments)
+    images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 3)), jnp.float32)
+    params = layer.init(jax.random.key(0), images)["params"]
+    plain = {"kernel", "bias", "interaction_strength", "resistances"}
+    moved = {name: x if name in plain else x + shift for name, x in params.items()}
+    _, sown = layer.apply({"params": moved}, images, mutable=[DIAGNOSTICS])
+    return diagnostics({"conv": moved}, {"conv": sown[DIAGNOSTICS]})
+
+
+def test_a_ring_reports_its_strength_and_the_root_mean_square_of_its_force() -> None:
+    # f = 0.5 on every channel: the force is 2.8 (0.5 + 0.5) everywhere.
+    assert applied("ring", 0.5) == {
+        "conv": {"strength": pytest.approx(2.8), "force_rms": pytest.approx(2.8)}
+    }
+    assert applied("ring", 0.0)["conv"]["force_rms"] == 0
+
+
+@pytest.mark.parametrize("law", ["divisive", "lrn"])
+def test_a_law_without_a_strength_reports_its_force_too(law: str) -> None:
+    (figures,) = applied(law, 0.5).values()
+    assert set(figures) == {"force_rms"}
+    assert figures["force_rms"] > 0.01
+
+
+def test_a_plain_layer_reports_nothing_but_its_resistances() -> None:
+    assert applied("none", 0.5) == {}
+    assert applied("none", 0.5, coupling="coupled") == {
+        "conv": {"resistance_mean": 1.0, "resistance_sd": 0.0, "resistance_change": 0.0}
+    }
