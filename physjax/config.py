@@ -75,6 +75,8 @@ class ModelConfig:
     """Factor on the number of channels of every layer."""
     conv: Literal["auto", "direct", "patch", "winograd2", "winograd4"] = "auto"
     """How convolutions are computed (`physjax.conv`); auto: by platform and shape."""
+    auxiliary_weight: float = 0.0
+    """Factor on the losses of GoogLeNet's auxiliary heads, 0.3 in its paper; 0: no such heads."""
 
 
 @dataclass(frozen=True)
@@ -289,6 +291,7 @@ def validate(config: Config) -> Config:
         ("cutout", a.cutout, a.cutout >= 0, "not be negative"),
         ("dropout", m.dropout, 0 <= m.dropout < 1, "lie in [0, 1)"),
         ("width", m.width, m.width > 0, "be positive"),
+        ("auxiliary_weight", m.auxiliary_weight, m.auxiliary_weight >= 0, "not be negative"),
         ("epochs", o.epochs, o.epochs > 0, "be positive"),
         ("batch_size", o.batch_size, o.batch_size > 0, "be positive"),
         ("learning_rate", o.learning_rate, o.learning_rate > 0, "be positive"),

@@ -23,6 +23,7 @@ from physjax.channels import (
 )
 from physjax.data import augment
 from physjax.layers import DIAGNOSTICS
+from physjax.models import AUXILIARY
 from physjax.state import NEVER, Metrics, TrainState, collections
 from physjax.task import Task, stream_key
 
@@ -77,16 +78,21 @@ def train_step(
     dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
     model = task.model()
 
+    def mean_loss(logits: jax.Array) -> jax.Array:
+        losses = _cross_entropy(logits, targets, config.optim.label_smoothing)
+        return jnp.sum(jnp.where(mask, losses, 0.0)) / count
+
     def objective(params: Any, nudges: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
         logits, changed = model.apply(
             {**collections(params, state.batch_stats), **nudges},
             inputs,
             train=True,
-            mutable=["batch_stats", VOLTAGES],
+            mutable=["batch_stats", VOLTAGES, AUXILIARY],
             rngs={"dropout": dropout},
         )
-        losses = _cross_entropy(logits, targets, config.optim.label_smoothing)
-        total = jnp.sum(jnp.where(mask, losses, 0.0)) / count
+        total = mean_loss(logits)
+        for early in jax.tree.leaves(changed.get(AUXILIARY, {})):
+            total += config.model.auxiliary_weight * mean_loss(early)
         return total, (logits, changed)
 
     nudges: dict[str, Any] = {}

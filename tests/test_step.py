@@ -92,6 +92,29 @@ def test_every_base_is_the_same_under_pmap(
     assert max(jax.tree.leaves(moved)) > 1e-2
 
 
+def test_auxiliary_heads_learn_by_their_weight(
+    digits: data.Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One step of plain gradient descent: what only a head's loss reaches moves in proportion."""
+    cut(monkeypatch)
+    optim = {"momentum": 0.0, "weight_decay": 0.0, "schedule": "constant", "warmup": 0.0}
+    moved = {}
+    for weight in (0.3, 0.6):
+        model = {"name": "googlenet", "auxiliary_weight": weight}
+        config = configure(model=model, optim=optim)
+        start = init_state(Task(config, digits.info, len(digits.train.labels))).params
+        end = run_steps(config, digits, 1, 1)
+        moved[weight] = jax.tree.map(lambda a, b: np.asarray(a - b), end.params, start)
+        assert end.metrics.loss == pytest.approx(np.log(10), rel=0.5)  # the main head's alone
+    weak, strong = moved[0.3], moved[0.6]
+    assert np.abs(weak["auxiliary4a"]["fc1"]["kernel"]).max() > 1e-4
+    for name in ("fc1", "fc2", "conv"):
+        head = {w: moved[w]["auxiliary4a"][name]["kernel"] for w in moved}
+        np.testing.assert_allclose(head[0.6], 2 * head[0.3], rtol=1e-2, atol=1e-6)
+    np.testing.assert_allclose(strong["fc"]["kernel"], weak["fc"]["kernel"], rtol=1e-4, atol=1e-7)
+    assert not np.allclose(strong["conv1"]["kernel"], weak["conv1"]["kernel"], atol=1e-5)
+
+
 def test_scanned_steps_equal_single_steps(digits: data.Dataset) -> None:
     config = configure(optim={"ema": 0.9})
     one, four = (run_steps(config, digits, 1, 4, repeat=r) for r in (1, 4))

@@ -16,7 +16,7 @@ from physjax.config import ConfigError, ModelConfig
 from physjax.forces import LAWS, get_law
 from physjax.layers import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
 from physjax.models.alexnet import ALEXNET, PHYSICS
-from physjax.models.base import Classifier, ModelSpec
+from physjax.models.base import AUXILIARY, Classifier, ModelSpec
 from physjax.models.cnn import CNN
 from physjax.models.densenet import DENSENET
 from physjax.models.googlenet import GOOGLENET
@@ -36,6 +36,7 @@ MODELS: dict[str, ModelSpec] = {
 }
 
 __all__ = [
+    "AUXILIARY",
     "MODELS",
     "Classifier",
     "ModelSpec",
@@ -51,13 +52,22 @@ BATCH_NORM_EPSILON = 1e-5
 
 
 def get_spec(config: ModelConfig) -> ModelSpec:
-    """The registry entry of `config.name`. Raises ConfigError with the names that exist."""
+    """The registry entry of `config.name`.
+
+    Raises ConfigError for a name, a size or auxiliary heads that do not exist, with those that do.
+    """
     if config.name not in MODELS:
         raise ConfigError(f"there is no model {config.name!r}; the models are {', '.join(MODELS)}")
     spec = MODELS[config.name]
     if config.size not in spec.networks:
         raise ConfigError(
             f"model {config.name!r} has no size {config.size!r}; it has {', '.join(spec.networks)}"
+        )
+    if config.auxiliary_weight and not spec.auxiliary:
+        able = ", ".join(name for name, other in MODELS.items() if other.auxiliary)
+        raise ConfigError(
+            f"auxiliary_weight is {config.auxiliary_weight}, but model {config.name!r} has no "
+            f"auxiliary heads; leave it out, or choose {able}"
         )
     return spec
 
@@ -112,6 +122,9 @@ def build(
         dtype=dtype,
         **init,
     )
+    options = dict(spec.options or {})
+    if spec.auxiliary:
+        options["auxiliary"] = config.auxiliary_weight > 0
     return spec.networks[config.size](
         num_classes=num_classes,
         layer=layer,
@@ -119,7 +132,7 @@ def build(
         norm=norm,
         dropout=config.dropout,
         width=config.width,
-        **dict(spec.options or {}),
+        **options,
     )
 
 

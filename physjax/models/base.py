@@ -13,6 +13,10 @@ from flax import linen as nn
 from physjax.layers import LayerFactory
 from physjax.pooling import max_pool
 
+AUXILIARY = "auxiliary"
+"""The collection in which a network leaves the logits of its auxiliary heads in training, each
+[N, num_classes], where a caller makes it mutable."""
+
 
 class Classifier(nn.Module):
     """images [N, H, W, 3] -> logits [N, num_classes], float32.
@@ -70,5 +74,7 @@ class ModelSpec:
     """The force law that the name stands for when none is asked for."""
     torch_init: bool = False
     """Whether the `paper` network starts as PyTorch's default does."""
+    auxiliary: bool = False
+    """Whether the network can have auxiliary heads: an attribute `auxiliary`, and `AUXILIARY`."""
     options: Mapping[str, Any] | None = None
     """Further attributes of the network."""

@@ -1,12 +1,13 @@
 """GoogLeNet, the first Inception network (Szegedy et al., arXiv:1409.4842).
 
 As in torchvision every convolution has a batch norm, and the branch that the paper draws with 5x5
-kernels has 3x3 ones: 6,624,904 parameters at 1,000 classes. The auxiliary heads of the paper, which
-helped to train a network without batch norm, are left out.
+kernels has 3x3 ones: 6,624,904 parameters at 1,000 classes. With the two auxiliary heads of the
+paper, which see the network's middle and take part in training alone, there are 13,004,888.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,8 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.layers import LayerFactory
-from physjax.models.base import Classifier, ModelSpec
-from physjax.pooling import max_pool
+from physjax.models.base import AUXILIARY, Classifier, ModelSpec
+from physjax.pooling import adaptive_avg_pool, max_pool
 
 # Channels by block: 1x1; reduced, 3x3; reduced, second 3x3; after the pool. None: a pool.
 _BLOCKS: dict[str, tuple[int, int, int, int, int, int] | None] = {
@@ -31,6 +32,9 @@ _BLOCKS: dict[str, tuple[int, int, int, int, int, int] | None] = {
     "5a": (256, 160, 320, 32, 128, 128),
     "5b": (384, 192, 384, 48, 128, 128),
 }
+_WITH_HEAD = ("4a", "4d")
+"""Blocks whose output an auxiliary head classifies by."""
+_HEAD_DROPOUT = 0.7
 
 
 def _halve(x: jax.Array, window: int = 3) -> jax.Array:
@@ -62,8 +66,44 @@ class Inception(nn.Module):
         return jnp.concatenate(branches, axis=-1)
 
 
+class AuxiliaryHead(nn.Module):
+    """Logits from the middle: mean over windows to 4x4, a 1x1 convolution, two dense layers.
+
+    [N, H, W, C] -> [N, num_classes], float32. Dropout (0.7) comes before the last layer, as in
+    the paper.
+
+    Attributes:
+      num_classes: classes K.
+      layer: makes the convolution.
+      dense: makes the dense layers.
+      features: output channels of the convolution.
+      hidden: units of the first dense layer.
+    """
+
+    num_classes: int
+    layer: LayerFactory
+    dense: Callable[..., nn.Module]
+    features: int = 128
+    hidden: int = 1024
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        x = adaptive_avg_pool(x, (4, 4))
+        x = self.layer(self.features, kernel_size=1, activation=nn.relu, name="conv")(x, train)
+        x = nn.relu(self.dense(self.hidden, name="fc1")(x.reshape(x.shape[0], -1)))
+        x = nn.Dropout(_HEAD_DROPOUT, deterministic=not train)(x)
+        return self.dense(self.num_classes, name="fc2")(x).astype("float32")
+
+
 class GoogLeNet(Classifier):
-    """For 32x32 images: a 3x3 stem of stride 1 without a pool, the rest as in the original."""
+    """For 32x32 images: a 3x3 stem of stride 1 without a pool, the rest as in the original.
+
+    Attributes, beside those of every Classifier:
+      auxiliary: whether there are auxiliary heads, which leave their logits in `AUXILIARY` while
+        the network trains, and are not computed otherwise.
+    """
+
+    auxiliary: bool = False
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """The first layer, 64 channels."""
@@ -81,8 +121,21 @@ class GoogLeNet(Classifier):
             else:
                 widths = tuple(self.channels(count) for count in features)
                 x = Inception(self.layer, widths, name=f"inception{name}")(x, train)
+            if self.auxiliary and name in _WITH_HEAD and (train or self.is_initializing()):
+                self._classify_early(name, x, train)
         x = self.drop(x.mean(axis=(1, 2)), train)
         return self.dense(self.num_classes, name="fc")(x).astype("float32")
+
+    def _classify_early(self, block: str, x: jax.Array, train: bool) -> None:
+        head = AuxiliaryHead(
+            self.num_classes,
+            self.layer,
+            self.dense,
+            self.channels(128),
+            self.channels(1024),
+            name=f"auxiliary{block}",
+        )
+        self.sow(AUXILIARY, block, head(x, train), reduce_fn=lambda _, new: new)
 
 
 class GoogLeNetPaper(GoogLeNet):
@@ -102,5 +155,8 @@ class GoogLeNetPaper(GoogLeNet):
 
 
 GOOGLENET = ModelSpec(
-    "GoogLeNet", {"cifar": GoogLeNet, "paper": GoogLeNetPaper}, {"cifar": 32, "paper": 224}
+    "GoogLeNet",
+    {"cifar": GoogLeNet, "paper": GoogLeNetPaper},
+    {"cifar": 32, "paper": 224},
+    auxiliary=True,
 )

@@ -46,6 +46,12 @@ def test_published_counts(name: str, size: Size, norm: Norm, classes: int, count
     assert parameters(shapes(config, classes)) == count
 
 
+def test_googlenet_with_auxiliary_heads_has_the_published_count() -> None:
+    # torchvision's googlenet with aux_logits=True.
+    config = ModelConfig("googlenet", "paper", law="none", conv="direct", auxiliary_weight=0.3)
+    assert parameters(shapes(config, 1000)) == 13_004_888
+
+
 def test_resnet20_by_hand() -> None:
     convolutions = 27 * 16 + 6 * 144 * 16 + (144 + 5 * 288) * 32 + (288 + 5 * 576) * 64
     norms = 2 * (7 * 16 + 6 * 32 + 6 * 64)
@@ -56,6 +62,11 @@ def test_densenet_of_100_layers_has_the_published_count() -> None:
     # Table 2 of Huang et al.: DenseNet-BC (L = 100, k = 12) has 0.8M.
     variables = shapes(ModelConfig("densenet", law="none", conv="direct"), 10, depths=(16, 16, 16))
     assert round(parameters(variables), -5) == 800_000
+
+
+def test_auxiliary_heads_are_refused_where_there_are_none() -> None:
+    with pytest.raises(ConfigError, match=r"0\.3, but model 'vgg11' has no .* or choose googlenet"):
+        get_spec(ModelConfig("vgg11", auxiliary_weight=0.3))
 
 
 def test_resnet20_has_no_original_of_another_size() -> None:

@@ -13,7 +13,7 @@ from flax import linen as nn
 
 from physjax.config import ModelConfig
 from physjax.forces import LAWS
-from physjax.models import MODELS, Classifier, build, init_variables
+from physjax.models import AUXILIARY, MODELS, Classifier, build, init_variables
 from physjax.models.densenet import DenseNet
 from physjax.models.googlenet import Inception, _halve
 from physjax.models.resnet import BasicBlock
@@ -144,6 +144,31 @@ def test_googlenet_pools_round_up(side: int, window: int, expected: int) -> None
     # torchvision: MaxPool2d(window, stride=2, ceil_mode=True)
     pooled = jax.eval_shape(lambda x: _halve(x, window), jnp.zeros((1, side, side, 4)))
     assert pooled.shape == (1, expected, expected, 4)
+
+
+def test_auxiliary_heads_classify_in_training_alone() -> None:
+    """Two heads with forces of their own, and a prediction that knows nothing of them."""
+    model = make("googlenet", "ring", width=0.1, auxiliary_weight=0.3)
+    images = jnp.zeros((2, 32, 32, 3))
+    shapes = jax.eval_shape(
+        partial(model.init, mutable=["params", "batch_stats"]), jax.random.key(0), images
+    )
+
+    def seen(train: bool) -> Any:
+        mutable = ["batch_stats", AUXILIARY]
+        rngs = {"dropout": jax.random.key(0)}
+        applied = partial(model.apply, train=train, mutable=mutable, rngs=rngs)
+        _, changed = jax.eval_shape(applied, shapes, images)
+        return changed.get(AUXILIARY, {})
+
+    assert {name: x.shape for name, x in seen(train=True).items()} == {"4a": (2, 5), "4d": (2, 5)}
+    assert seen(train=False) == {}
+    heads = {name for name in shapes["params"] if name.startswith("auxiliary")}
+    assert {f"{name}/conv" for name in heads} <= forces(shapes)
+    kept = {name: x for name, x in shapes["params"].items() if name not in heads}
+    bare = make("googlenet", "ring", width=0.1)
+    logits = jax.eval_shape(bare.apply, {**shapes, "params": kept}, images)
+    assert logits.shape == (2, 5)
 
 
 @pytest.mark.parametrize("law", LAWS)
