@@ -3,7 +3,7 @@
 python experiments/study.py --name bases --models cnn alexnet --laws none ring --datasets digits
 
 The same command again, or `--name bases` alone, runs what is missing. A grid may also come from a
-small TOML file: `--grid studies/bases.toml`.
+small TOML file: `--grid experiments/studies/bases.toml`.
 """
 
 from __future__ import annotations

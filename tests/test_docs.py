@@ -1,0 +1,128 @@
+"""What the documentation shows works: its links, its commands, and the code in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import importlib
+import re
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from physjax import cli, coupled
+from physjax.config import ModelConfig
+from physjax.fold import fold
+from physjax.forces import LAWS, ForceLaw
+from physjax.layers import PhysicsLayer
+from physjax.models import MODELS, ModelSpec, build
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+        if "://" in target:
+            continue
+        path, _, heading = target.partition("#")
+        file = (page.parent / path).resolve() if path else page
+        assert file.exists(), target
+        if heading:
+            titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            anchors = [re.sub(r"[^\w\- ]", "", t).lower().replace(" ", "-") for t in titles]
+            assert heading in anchors, target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=NAMES)
+def test_commands_and_grids_exist(page: Path) -> None:
+    text = page.read_text()
+    for script in re.findall(r"python ((?:experiments|benchmarks)/\S+\.py)", text):
+        assert (ROOT / script).is_file(), script
+    for grid in re.findall(r"--grid (experiments/\S+\.toml)", text):
+        assert (ROOT / grid).is_file(), grid
+
+
+def test_the_options_that_the_readme_lists_exist(capsys: pytest.CaptureFixture[str]) -> None:
+    listed = re.findall(r"^\| (`--.+?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    options = re.findall(r"--[a-z-]+", " ".join(listed))
+    assert len(options) > 10
+    with pytest.raises(SystemExit):
+        cli.parse(["--help"])
+    known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
+    assert set(options) <= known
+
+
+@pytest.mark.parametrize("name", ["forces.ring", "forces.normalization"])
+def test_examples_in_docstrings(name: str) -> None:
+    outcome = doctest.testmod(importlib.import_module(f"physjax.{name}"))
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def example(page: str, name: str) -> dict[str, Any]:
+    """All names after the block of Python code that defines `name` on a page of the docs."""
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    (code,) = [block for block in blocks if re.search(rf"^{name} = ", block, re.MULTILINE)]
+    # Class bodies look their module up.
+    space: dict[str, Any] = {"__name__": __name__, "ForceLaw": ForceLaw, "LAWS": LAWS}
+    space |= {"dataclasses": dataclasses, "jnp": jnp, "np": np}
+    exec(code, space)
+    return space
+
+
+@pytest.mark.parametrize(("page", "name"), [("README.md", "PULL"), ("docs/laws.md", "MEAN_FIELD")])
+def test_the_laws_that_the_docs_add(page: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They start as their plain twin, push, turn with the channels, and fold."""
+    law = example(page, name)[name]
+    monkeypatch.setitem(LAWS, law.name, law)
+    rng = np.random.default_rng(0)
+    images = jnp.asarray(rng.normal(size=(2, 6, 6, 3)), jnp.float32)
+    layer = PhysicsLayer(5, law=law.name, method="direct")
+    start = layer.init(jax.random.key(0), images)
+    plain = PhysicsLayer(5, law="none", method="direct")
+    twin = {"params": {name: start["params"][name] for name in ("kernel", "bias")}}
+    np.testing.assert_array_equal(layer.apply(start, images), plain.apply(twin, images))
+
+    own = {name: jnp.asarray(rng.normal(size=5), jnp.float32) for name in law.init(5)}
+    bias = jnp.asarray(rng.normal(size=5), jnp.float32)
+    pushed = {**start["params"], **own, "bias": bias}
+    y = layer.apply({"params": pushed}, images)
+    assert np.abs(y - plain.apply(twin, images)).max() > 0.1
+    rolled = {name: jnp.roll(x, 2, -1) for name, x in pushed.items()}
+    np.testing.assert_allclose(
+        layer.apply({"params": rolled}, images), jnp.roll(y, 2, -1), rtol=1e-4, atol=1e-5
+    )
+    folded = fold({"params": {"conv": pushed}}, law.name)["params"]["conv"]
+    np.testing.assert_allclose(plain.apply({"params": folded}, images), y, rtol=1e-4, atol=1e-5)
+
+
+def test_the_division_that_starts_as_in_the_literature() -> None:
+    law = example("docs/laws.md", "literature")["literature"]
+    y = jnp.full((1, 16), 2.0)
+    force = law.force({name: jnp.asarray(x) for name, x in law.init(16).items()}, y)
+    np.testing.assert_allclose(y + force, 2 / (1 + 4), rtol=1e-6)  # the weights sum to one
+    assert not law.starts_plain
+
+
+def test_the_base_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = example("docs/models.md", "TINY")["TINY"]
+    assert isinstance(spec, ModelSpec)
+    monkeypatch.setitem(MODELS, "tiny", spec)
+    model = build(ModelConfig("tiny", law="ring", dropout=0.1), 7)
+    images = jnp.zeros((2, 32, 32, 3))
+    variables = jax.eval_shape(model.init, jax.random.key(0), images)
+    assert jax.eval_shape(model.apply, variables, images).shape == (2, 7)
+    assert set(variables["params"]["conv2"]) >= {"kernel", "neighbor_forces", "norm"}
+
+
+def test_the_network_of_resistors_that_the_docs_train() -> None:
+    space = example("docs/coupled.md", "net")
+    assert space["net"].conductances.shape == (16,)
+    assert coupled.evaluate(space["trained"], space["task"]).squared_error < 1e-20
