@@ -60,9 +60,12 @@ def gradients(model: Classifier, variables: Any, images: jax.Array) -> tuple[jax
     return logits, gradient
 
 
+@pytest.mark.parametrize("law", ["ring", "divisive"])
 @pytest.mark.parametrize("name", MODELS)
-def test_every_base_computes_with_a_ring(name: str) -> None:
-    model = make(name, "ring", width=0.05)
+def test_every_base_computes_with_two_laws(name: str, law: str) -> None:
+    """Finite logits, which the law's parameters change."""
+    model = make(name, law, width=0.05)
+    own = set(LAWS[law].init(1))
     if isinstance(model, DenseNet):
         model = model.clone(depths=(2, 1))  # the depth of the real one costs compile time alone
     rng = np.random.default_rng(0)
@@ -70,12 +73,12 @@ def test_every_base_computes_with_a_ring(name: str) -> None:
     shapes = jax.eval_shape(model.init, jax.random.key(0), images)
 
     def fill(path: Any, x: jax.ShapeDtypeStruct) -> jax.Array:
-        forced = path[-1].key == "neighbor_forces"
+        forced = path[-1].key in own
         spread = rng.normal(size=x.shape) / np.sqrt(max(1, np.prod(x.shape[:-1])))
         return jnp.zeros(x.shape) if forced else jnp.asarray(np.abs(spread), jnp.float32)
 
     def push(path: Any, x: jax.Array) -> jax.Array:
-        forced = path[-1].key == "neighbor_forces"
+        forced = path[-1].key in own
         return x + jnp.linspace(0.0, 0.2, x.size).reshape(x.shape) if forced else x
 
     variables = jax.tree_util.tree_map_with_path(fill, shapes)
