@@ -1,4 +1,7 @@
-"""Steps on devices: arrays placed whole on each, and the one wrapper around jit and pmap."""
+"""Steps on devices: arrays placed whole on each, and the one wrapper around jit and pmap.
+
+A host has one process; all of them run the same program on the same arguments.
+"""
 
 from __future__ import annotations
 
@@ -16,13 +19,26 @@ from physjax.task import AXIS, Task
 T = TypeVar("T")
 
 
+def _mesh(task: Task) -> Mesh:
+    """The devices of the task's shards, in their order: on several hosts all that there are.
+
+    Raises ConfigError where there are not as many.
+    """
+    alone = jax.process_count() == 1
+    devices = jax.local_devices()[: task.shards] if alone else jax.devices()
+    if len(devices) != task.shards:
+        raise ConfigError(
+            f"{task.shards} devices were asked for, and there are {len(devices)} on "
+            f"{jax.process_count()} hosts: choose another --devices"
+        )
+    return Mesh(np.array(devices), (AXIS,))
+
+
 def place(task: Task, tree: T) -> T:
     """`tree` on the task's devices, whole on each: what compiled steps take and return."""
     if task.axis_name is None:
         return jax.device_put(tree, jax.local_devices()[0])
-    devices = jax.devices() if jax.process_count() > 1 else jax.local_devices()[: task.shards]
-    everywhere = NamedSharding(Mesh(np.array(devices), (AXIS,)), PartitionSpec())
-    return jax.device_put(tree, everywhere)
+    return jax.device_put(tree, NamedSharding(_mesh(task), PartitionSpec()))
 
 
 def compile_step(
@@ -45,22 +61,18 @@ def compile_step(
     if task.axis_name is None:
         one = jax.jit(lambda *a: run(0, *a), donate_argnums=(0,) if donate else ())
         return one.lower(*examples).compile()
-    hosts = jax.process_count()
-    local = task.shards // hosts
-    if local > jax.local_device_count() or task.shards % hosts:
-        raise ConfigError(
-            f"{task.shards} devices were asked for, on {hosts} hosts; this one has "
-            f"{jax.local_device_count()}: choose a smaller --devices"
-        )
+    mesh, hosts = _mesh(task), jax.process_count()
     mapped = jax.pmap(
         run,
         axis_name=task.axis_name,
         in_axes=(0, *[None] * len(examples)),
         out_axes=None,
-        # Several hosts use all their devices; JAX orders them by process.
-        devices=jax.local_devices()[:local] if hosts == 1 else None,
+        # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
+        devices=mesh.devices.tolist() if hosts == 1 else None,
         donate_argnums=(1,) if donate else (),
     )
-    numbers = np.arange(local, dtype=np.int32) + jax.process_index() * local
-    compiled = mapped.lower(numbers, *examples).compile()
-    return lambda *arguments: compiled(numbers, *arguments)
+    numbers = np.arange(task.shards, dtype=np.int32)
+    # pmap is lowered for the part of this host; what comes out takes the array of all hosts.
+    compiled = mapped.lower(numbers[: task.shards // hosts], *examples).compile()
+    shards = jax.device_put(numbers, NamedSharding(mesh, PartitionSpec(AXIS)))
+    return lambda *arguments: compiled(shards, *arguments)
