@@ -18,11 +18,13 @@ def main() -> None:
     runtime.configure()
 
     # After configure(), which must stand before the first use of JAX.
-    from physjax import data, loop
+    from physjax import data, hosts, loop
     from physjax.config import run_name
     from physjax.report import run as report
     from physjax.summary import summary
 
+    if command.distributed:
+        hosts.join()
     if command.dry_run:
         print(cli.dump(loop.resolve(command.config)))
     elif command.summary:
@@ -31,6 +33,8 @@ def main() -> None:
         print(summary(config.model, classes, config.optim.batch_size))
     else:
         record = loop.fit(command.config)
+        if not hosts.is_first():
+            return
         figures = report.draw(Path(command.config.run.runs_dir) / run_name(record.config))
         assert record.result is not None
         print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {figures[0].parent}")

@@ -12,6 +12,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
+from physjax import hosts
 from physjax.errors import UserError
 
 T = TypeVar("T")
@@ -86,8 +87,10 @@ class Checkpoints:
                 unreadable.append(candidate)
                 continue
             # Out of the way, or the run could not save that step when it gets there again.
-            for damaged in unreadable:
-                (self._folder / str(damaged)).rename(self._folder / f"unreadable-{damaged}")
+            if hosts.is_first():
+                for damaged in unreadable:
+                    (self._folder / str(damaged)).rename(self._folder / f"unreadable-{damaged}")
+            hosts.wait()
             self._manager.reload()
             return state
         if failures:

@@ -24,6 +24,8 @@ class Command:
     """Print the resolved config as JSON and stop."""
     summary: bool = False
     """Print the table of layers, parameters and FLOPs and stop."""
+    distributed: bool = False
+    """Train over several hosts: the same command on each of them (docs/hosts.md)."""
 
 
 def parse(argv: Sequence[str] | None = None, description: str | None = None) -> Command:

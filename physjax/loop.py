@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from physjax import data, runtime, tensorboard
+from physjax import data, hosts, runtime, tensorboard
 from physjax.checkpoint import Checkpoints
 from physjax.config import Config, ConfigError, run_name, validate
 from physjax.devices import compile_step, place
@@ -62,13 +62,22 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
     when a signal came.
     """
     _check_names(config)
-    dataset = data.load(config.data)
+    with hosts.together("load the images"):
+        dataset = data.load(config.data)
+    if not hosts.same(int(dataset.info.fingerprint[:7], 16)):
+        raise data.DataError(
+            f"the hosts of this run hold different images of {dataset.info.name} (here "
+            f"{dataset.info.source}, fingerprint {dataset.info.fingerprint[:12]}); give all of "
+            "them the same copy"
+        )
     # What was loaded counts: where a download fails half-way, `auto` means the digits after all.
     config = _with_dataset(config, dataset.info.name)
     folder = RunFolder(Path(config.run.runs_dir) / run_name(config))
     shards = _shards(config)
     task = Task(config, dataset.info, len(dataset.train.labels), shards)
-    folder.open(config)
+    _open(folder, config)
+    if not hosts.is_first():
+        console = Console(quiet=True)
     with (
         Display(folder.path.name, task.total_steps, console) as display,
         Signals().caught() as signals,
@@ -80,6 +89,19 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
             display.say(f"{folder.path} is complete already")
             return folder.read()
         return _Run(task, dataset, folder, display, signals).go()
+
+
+def _open(folder: RunFolder, config: Config) -> None:
+    """Start the folder, or go on in it: the first host writes, and all see the same."""
+    with hosts.together("open the run's folder"):
+        if hosts.is_first():
+            folder.open(config)
+    with hosts.together("see the run's folder"):
+        if not folder.path.exists():
+            raise hosts.HostError(
+                f"{folder.path} is not on this host: give a --runs-dir on a disk that all share"
+            )
+        folder.open(config)
 
 
 def _shards(config: Config) -> int:
@@ -112,7 +134,7 @@ class _Run:
         self.schedule = make_schedule(self.config.optim, task.total_steps)
         self.events = (
             tensorboard.open_writer(folder.path / "tensorboard")
-            if self.config.run.tensorboard
+            if self.config.run.tensorboard and hosts.is_first()
             else None
         )
 
@@ -141,7 +163,8 @@ class _Run:
             self.display.say(
                 f"resumed {self.folder.path} at step {self.step} of {task.total_steps}"
             )
-        self.folder.write_epochs(tuple(self.epochs))
+        if hosts.is_first():
+            self.folder.write_epochs(tuple(self.epochs))
         self.last_save = time.monotonic()
         self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
 
@@ -190,7 +213,7 @@ class _Run:
         if self.step % task.steps_per_epoch == 0 and self.step < end:
             self._reset_metrics()
         order = place(task, self.order(self.state.seed, np.int32(epoch)))
-        shown = began
+        shown, calls = began, 0
         while self.step < end:
             left = end - self.step
             repeat = self.per_call if left >= self.per_call else left
@@ -201,14 +224,15 @@ class _Run:
                 )
             self.state = self.train_calls[repeat](self.state, *self.train, order)
             self.step += repeat
+            calls += 1
             if self.synchronous:
                 jax.block_until_ready(self.state.step)
-            if time.monotonic() - shown > 1 or self.signals.received:
+            if self._looks(shown, calls):
                 metrics = self._check()
                 now = shown = time.monotonic()
                 self._show(metrics, epoch, first, now - began)
                 self._poll()
-                if now - self.last_save > 60 * self.config.run.checkpoint_minutes:
+                if hosts.largest(now - self.last_save > 60 * self.config.run.checkpoint_minutes):
                     self._save()
         metrics = self._check()
         trained = time.monotonic() - began
@@ -231,11 +255,21 @@ class _Run:
             physics=diagnostics(self.state.params, test.diagnostics),
         )
         self.epochs.append(record)
-        self.folder.append_epoch(record)
+        if hosts.is_first():
+            self.folder.append_epoch(record)
         if self.events is not None:
             tensorboard.write_epoch(self.events, record)
         self._report(record)
         return test
+
+    def _looks(self, shown: float, calls: int) -> bool:
+        """Whether to look up from training, for the bar, signals and the clock.
+
+        Hosts have different clocks and signals, and count calls.
+        """
+        if hosts.several():
+            return calls % _CALLS_BETWEEN_LOOKS == 0
+        return time.monotonic() - shown > 1 or self.signals.received is not None
 
     def _show(self, metrics: Metrics, epoch: int, first: int, seconds: float) -> None:
         """Move the bar: `seconds` have gone into the epoch's steps since step `first`."""
@@ -270,10 +304,11 @@ class _Run:
         return metrics
 
     def _poll(self) -> None:
-        if self.signals.received:
+        received = hosts.largest(self.signals.received or 0)
+        if received:
             self._save()
             self.checkpoints.close()
-            raise Interrupted(self.signals.received, self.folder.path, self.step)
+            raise Interrupted(received, self.folder.path, self.step)
 
     def _save(self) -> None:
         self.checkpoints.save(self.state, self.step)
@@ -303,34 +338,39 @@ class _Run:
         if self.validation is not None:
             sizes["validation"] = len(self.validation[1])
         wall = sum(e.seconds for e in self.epochs) + self.compile_seconds
-        self.folder.write_result(
-            Result(
-                train_accuracy=last.train_accuracy,
-                test_accuracy=last.test_accuracy,
-                best_test_accuracy=max(e.test_accuracy for e in self.epochs),
-                best_epoch=best.epoch,
-                selected_by=selected_by(self.epochs),
-                epochs=len(self.epochs),
-                steps=self.step,
-                parameters=self.parameters,
-                wall_seconds=wall,
-                compile_seconds=self.compile_seconds,
-                images_per_second=usual_rate(self.epochs),
-                peak_memory_mib=runtime.peak_memory_mib(),
-                device=runtime.device_facts(self.task.shards),
-                versions=runtime.versions(),
-                data={
-                    "name": info.name,
-                    "title": info.title,
-                    "version": info.version,
-                    "source": info.source,
-                    "fingerprint": info.fingerprint,
-                    "examples": sizes,
-                    "class_names": list(info.class_names),
-                },
-                confusion=evaluation.confusion.tolist(),
-            )
+        result = Result(
+            train_accuracy=last.train_accuracy,
+            test_accuracy=last.test_accuracy,
+            best_test_accuracy=max(e.test_accuracy for e in self.epochs),
+            best_epoch=best.epoch,
+            selected_by=selected_by(self.epochs),
+            epochs=len(self.epochs),
+            steps=self.step,
+            parameters=self.parameters,
+            wall_seconds=wall,
+            compile_seconds=self.compile_seconds,
+            images_per_second=usual_rate(self.epochs),
+            peak_memory_mib=runtime.peak_memory_mib(),
+            device=runtime.device_facts(self.task.shards),
+            versions=runtime.versions(),
+            data={
+                "name": info.name,
+                "title": info.title,
+                "version": info.version,
+                "source": info.source,
+                "fingerprint": info.fingerprint,
+                "examples": sizes,
+                "class_names": list(info.class_names),
+            },
+            confusion=evaluation.confusion.tolist(),
         )
+        if hosts.is_first():
+            self.folder.write_result(result)
+        hosts.wait()
+
+
+# With steps of a tenth of a second, and 16 in a call, every 16 s.
+_CALLS_BETWEEN_LOOKS = 10
 
 
 def _arrays(task: Task, split: data.Split) -> tuple[jax.Array, jax.Array]:

@@ -112,7 +112,7 @@ def versions() -> dict[str, str]:
 
 
 def device_facts(count: int) -> dict[str, Any]:
-    """What `count` local devices are: platform, kind, count, and the host's cores."""
+    """What the `count` devices of a run are: platform, kind, count, hosts, and a host's cores."""
     import jax
 
     device = jax.local_devices()[0]

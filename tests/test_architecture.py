@@ -17,7 +17,7 @@ PACKAGE = ROOT / "physjax"
 ORDER = [
     {"errors", "calibration", "corruptions", "signals"},
     {"config", "coupled"},
-    {"runtime", "records"},
+    {"runtime", "records", "hosts"},
     {"grid"},
     {"study_records"},
     {"data", "forces", "winograd", "report"},
