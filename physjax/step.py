@@ -79,6 +79,7 @@ def train_step(
     model = task.model()
 
     def mean_loss(logits: jax.Array) -> jax.Array:
+        """This shard's part of the mean over the batch."""
         losses = _cross_entropy(logits, targets, config.optim.label_smoothing)
         return jnp.sum(jnp.where(mask, losses, 0.0)) / count
 
