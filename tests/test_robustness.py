@@ -76,7 +76,8 @@ def test_table_and_figures(runs: dict[str, tuple[Path, RunRecord]]) -> None:
     path, record = runs["ring"]
     outcome = evaluate(path, names=["blur", "jpeg"], severities=[1, 5])
     written = report.draw(path)
-    assert [p.name for p in written] == ["robustness.md", "robustness.png", "calibration.png"]
+    figures = ["robustness.png", "calibration.png", "evaluated_confusion.png"]
+    assert [p.name for p in written] == ["robustness.md", *figures]
     assert all(p.stat().st_size > 100 for p in written)
     text = written[0].read_text()
     first, last = (100 * s["accuracy"] for s in outcome["corruptions"]["blur"])

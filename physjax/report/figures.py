@@ -132,7 +132,7 @@ def draw_curves(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> Non
             panels[1].set_yscale("log")
             panels[1].set_ylim(np.min(losses) / 2, np.max(losses) * 2)
         panels[0].legend()
-        drawing.suptitle(f"{arms[0].model} on {arms[0].title}: mean ± sd over seeds", fontsize=12)
+        style.head(drawing, f"{arms[0].model} on {arms[0].title}: mean ± sd over seeds")
 
 
 def _fractions(axes: Axes) -> None:

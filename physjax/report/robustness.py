@@ -12,11 +12,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax.records import RecordError, RunFolder
 from physjax.report import style
+from physjax.report.confusion import draw_confusion
 from physjax.report.run import title
 
 
 def draw(path: Path) -> list[Path]:
-    """Write robustness.md, figures/robustness.png and figures/calibration.png; their paths.
+    """Write robustness.md and the figures robustness, calibration and evaluated_confusion; their
+    paths.
 
     Raises RecordError where the run in `path` has not been evaluated.
     """
@@ -30,15 +32,20 @@ def draw(path: Path) -> list[Path]:
         path / "robustness.md",
         files.figures / "robustness.png",
         files.figures / "calibration.png",
+        files.figures / "evaluated_confusion.png",
     ]
     written[0].write_text(table(values, heading))
     with style.figure(written[1]) as drawing:
-        _corruptions(drawing.subplots(), values, heading)
+        _corruptions(drawing.subplots(), values)
+        style.head(drawing, heading)
     with style.figure(written[2], 10.0, 4.3) as drawing:
         left, right = drawing.subplots(1, 2)
         _reliability(left, values)
         _classes(right, values)
-        drawing.suptitle(heading, fontsize=12)
+        style.head(drawing, heading)
+    with style.figure(written[3], 6.8, 6.2) as drawing:
+        draw_confusion(drawing.subplots(), values["clean"]["confusion"], values["class_names"])
+        style.head(drawing, heading)
     return written
 
 
@@ -80,14 +87,14 @@ def table(values: dict[str, Any], heading: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _corruptions(axes: Axes, values: dict[str, Any], heading: str) -> None:
+def _corruptions(axes: Axes, values: dict[str, Any]) -> None:
     clean = values["clean"]["accuracy"]
     for index, (name, steps) in enumerate(values["corruptions"].items()):
         x = [0, *(s["severity"] for s in steps)]
         y = [clean, *(s["accuracy"] for s in steps)]
         color = style.COLORS[index % len(style.COLORS)]
         axes.plot(x, y, color=color, marker="o", markersize=4, label=name)
-    axes.set(xlabel="severity (0: clean)", ylabel="test accuracy", title=heading)
+    axes.set(xlabel="severity (0: clean)", ylabel="test accuracy")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     axes.set_ylim(0, 1)

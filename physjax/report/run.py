@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from physjax.records import EpochRecord, RecordError, Result, RunFolder, RunRecord
+from physjax.records import EpochRecord, RecordError, RunFolder, RunRecord
 from physjax.report import style
+from physjax.report.confusion import draw_confusion
 
 
 def draw(folder: Path) -> list[Path]:
@@ -26,12 +26,14 @@ def draw(folder: Path) -> list[Path]:
     with style.figure(paths[0]) as drawing:
         axes = drawing.subplots()
         _curves(axes, record.epochs, "loss")
-        axes.set(ylabel="mean cross-entropy [nat]", title=title(record))
+        axes.set(ylabel="mean cross-entropy [nat]")
+        style.head(drawing, title(record))
         axes.set_ylim(bottom=0)
     with style.figure(paths[1]) as drawing:
         axes = drawing.subplots()
         _curves(axes, record.epochs, "accuracy")
-        axes.set(ylabel="accuracy", title=title(record))
+        axes.set(ylabel="accuracy")
+        style.head(drawing, title(record))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         last = record.epochs[-1]
         axes.annotate(
@@ -44,8 +46,10 @@ def draw(folder: Path) -> list[Path]:
             color=style.TEST,
         )
     with style.figure(paths[2], 6.8, 6.2) as drawing:
-        _confusion(drawing.subplots(), record.result)
-        drawing.suptitle(title(record), fontsize=12)
+        draw_confusion(
+            drawing.subplots(), record.result.confusion, record.result.data["class_names"]
+        )
+        style.head(drawing, title(record))
     return paths
 
 
@@ -70,24 +74,3 @@ def _curves(axes: Axes, epochs: Sequence[EpochRecord], quantity: str) -> None:
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()
-
-
-def _confusion(axes: Axes, result: Result) -> None:
-    counts = np.array(result.confusion)
-    share = counts / np.maximum(1, counts.sum(1, keepdims=True))
-    names = result.data["class_names"]
-    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    ticks = range(len(names))
-    axes.set_xticks(ticks, names, rotation=45, ha="right", rotation_mode="anchor")
-    axes.set_yticks(ticks, names)
-    axes.grid(False)
-    axes.set(xlabel="predicted class", ylabel="true class")
-    # A hundred classes leave no room for numbers.
-    if len(names) <= 20:
-        for i, j in np.ndindex(counts.shape):
-            dark = share[i, j] > 0.5
-            text = f"{share[i, j]:.0%}" if counts[i, j] else ""
-            axes.text(j, i, text, ha="center", va="center", size=8, color="w" if dark else "k")
-    bar = axes.figure.colorbar(image, ax=axes, shrink=0.8)
-    bar.ax.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    bar.set_label("share of the true class's test images")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,3 +41,9 @@ def figure(path: Path, width: float = 7.0, height: float = 4.3, **layout: Any) -
             drawing.savefig(path)
         finally:
             plt.close(drawing)
+
+
+def head(drawing: Figure, text: str) -> None:
+    """Head a figure with `text`, on as many lines as its width asks for."""
+    # Letters of 12 points are a tenth of an inch wide, or less.
+    drawing.suptitle(textwrap.fill(text, int(9.5 * drawing.get_figwidth())), fontsize=12)
