@@ -126,11 +126,7 @@ def draw_curves(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> Non
             axes.set(xlabel="epoch", ylabel=label)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         _fractions(panels[0])
-        losses = np.concatenate([line.get_ydata() for line in panels[1].lines])
-        if np.max(losses) > 50 * np.min(losses):
-            # The first epochs of a network with batch norm: its averages are those of the start.
-            panels[1].set_yscale("log")
-            panels[1].set_ylim(np.min(losses) / 2, np.max(losses) * 2)
+        style.scale_losses(panels[1])
         panels[0].legend()
         style.head(drawing, f"{arms[0].model} on {arms[0].title}: mean ± sd over seeds")
 

@@ -28,7 +28,7 @@ def draw(folder: Path) -> list[Path]:
         _curves(axes, record.epochs, "loss")
         axes.set(ylabel="mean cross-entropy [nat]")
         style.head(drawing, title(record))
-        axes.set_ylim(bottom=0)
+        style.scale_losses(axes)
     with style.figure(paths[1]) as drawing:
         axes = drawing.subplots()
         _curves(axes, record.epochs, "accuracy")

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 # Okabe & Ito's palette, which most colour-blind readers can tell apart.
@@ -44,6 +46,28 @@ def figure(path: Path, width: float = 7.0, height: float = 4.3, **layout: Any) -
 
 
 def head(drawing: Figure, text: str) -> None:
-    """Head a figure with `text`, on as many lines as its width asks for."""
+    """Head a figure with `text`, on as many lines as its width asks for, broken at commas."""
     # Letters of 12 points are a tenth of an inch wide, or less.
-    drawing.suptitle(textwrap.fill(text, int(9.5 * drawing.get_figwidth())), fontsize=12)
+    width = int(9.5 * drawing.get_figwidth())
+    lines: list[str] = []
+    for part in text.replace(", ", ",\n").split("\n"):
+        if lines and len(lines[-1]) + 1 + len(part) <= width:
+            lines[-1] += f" {part}"
+        else:
+            lines.append(part)
+    drawing.suptitle("\n".join(textwrap.fill(line, width) for line in lines), fontsize=12)
+
+
+def scale_losses(axes: Axes) -> None:
+    """Scale an axis of losses so that the small ones can be read: from zero, or logarithmic.
+
+    In the first epochs of a network with batch norm, whose averages are still those of the start,
+    losses can be a hundred times those of the end.
+    """
+    losses = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    low, high = np.min(losses), np.max(losses)
+    if high > 50 * low > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 2, high * 2)
+    else:
+        axes.set_ylim(bottom=0)

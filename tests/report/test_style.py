@@ -29,6 +29,23 @@ def test_a_long_heading_stays_inside_its_figure(width: float, tmp_path: Path) ->
     assert (tmp_path / "a" / "x.png").stat().st_size > 0
 
 
+@pytest.mark.parametrize(
+    ("losses", "scale"), [([2.0, 0.1], "linear"), ([30.0, 0.1], "log"), ([2.0, 0.0], "linear")]
+)
+def test_small_losses_can_be_read_beside_large_ones(
+    losses: list[float], scale: str, tmp_path: Path
+) -> None:
+    with style.figure(tmp_path / "x.png") as drawing:
+        axes = drawing.subplots()
+        axes.plot([1, 2], losses)
+        axes.plot([1, 2], [1.0, 1.0])
+        style.scale_losses(axes)
+        assert axes.get_yscale() == scale
+        low, high = axes.get_ylim()
+        assert high >= max(losses)
+        assert low == (0 if scale == "linear" else pytest.approx(0.05))
+
+
 def test_a_figure_that_fails_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), style.figure(tmp_path / "x.png"):
         _ = 1 / 0
