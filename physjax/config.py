@@ -215,6 +215,10 @@ _INCIDENTAL = {
 }
 
 
+# Fields that came after runs had been named: at their default they change no name.
+_NEWER = (("model", "auxiliary_weight"),)
+
+
 def to_dict(config: Config) -> dict[str, Any]:
     """`config` as nested plain dictionaries, ready for JSON."""
     return dataclasses.asdict(config)
@@ -270,7 +274,11 @@ def run_name(config: Config) -> str:
     """
     if config.run.name is not None:
         return config.run.name
-    digest = hashlib.sha256(json.dumps(identity(config), sort_keys=True).encode()).hexdigest()[:6]
+    values, plain = identity(config), identity(Config())
+    for part, name in _NEWER:
+        if values[part][name] == plain[part][name]:
+            del values[part][name]
+    digest = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()[:6]
     model = (
         config.model.name
         if config.model.law == "default"

@@ -15,6 +15,7 @@ from physjax.config import (
     differences,
     from_dict,
     identity,
+    run_name,
     to_dict,
     validate,
 )
@@ -97,6 +98,14 @@ def test_identity_leaves_out_what_changes_nothing() -> None:
     seeded = dataclasses.replace(one, run=dataclasses.replace(one.run, seed=1))
     assert differences(one, seeded) == ["run.seed: 0 -> 1"]
     assert differences(one, RECIPES["smoke"])[0] == "recipe: 'fast' -> 'smoke'"
+
+
+def test_a_new_field_changes_no_name_until_it_is_used() -> None:
+    """Names as version 0.1 gave them first: the same command finds the same folder."""
+    assert run_name(Config()) == "physics-auto-fast-seed0-dae299"
+    assert run_name(RECIPES["smoke"]) == "physics-digits-smoke-seed0-315034"
+    model = dataclasses.replace(Config().model, auxiliary_weight=0.3)
+    assert run_name(dataclasses.replace(Config(), model=model)) != run_name(Config())
 
 
 def test_every_field_can_be_overridden_from_the_command_line() -> None:
