@@ -113,7 +113,10 @@ def _measured(
 def checked(
     input_shape: Sequence[int], kernel_shape: Sequence[int], strides: Any, padding: Any
 ) -> tuple[tuple[int, int], Pads]:
-    """Strides and padding in one form, or a ValueError."""
+    """Strides (down, across) and padding ((top, bottom), (left, right)), whatever form `conv` took.
+
+    Raises ValueError for those that do not fit the shapes, and for shapes that do not fit together.
+    """
     if len(input_shape) != 4 or len(kernel_shape) != 4:
         raise ValueError(
             f"conv: images NHWC and a kernel HWIO have 4 axes each, got shapes "
@@ -160,6 +163,7 @@ def _pads(
 def output_size(
     input_shape: Sequence[int], kernel_shape: Sequence[int], strides: tuple[int, int], pads: Pads
 ) -> tuple[int, int]:
+    """Height and width of what a convolution of these shapes, NHWC and HWIO, gives."""
     height, width = (
         (size + sum(pad) - kernel) // stride + 1
         for size, pad, kernel, stride in zip(

@@ -13,6 +13,7 @@ import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
+from physjax import hosts
 from physjax.config import ConfigError
 from physjax.task import AXIS, Task
 
@@ -24,8 +25,7 @@ def _mesh(task: Task) -> Mesh:
 
     Raises ConfigError where there are not as many.
     """
-    alone = jax.process_count() == 1
-    devices = jax.local_devices()[: task.shards] if alone else jax.devices()
+    devices = jax.devices() if hosts.several() else jax.local_devices()[: task.shards]
     if len(devices) != task.shards:
         raise ConfigError(
             f"{task.shards} devices were asked for, and there are {len(devices)} on "
@@ -61,18 +61,18 @@ def compile_step(
     if task.axis_name is None:
         one = jax.jit(lambda *a: run(0, *a), donate_argnums=(0,) if donate else ())
         return one.lower(*examples).compile()
-    mesh, hosts = _mesh(task), jax.process_count()
+    mesh = _mesh(task)
     mapped = jax.pmap(
         run,
         axis_name=task.axis_name,
         in_axes=(0, *[None] * len(examples)),
         out_axes=None,
         # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
-        devices=mesh.devices.tolist() if hosts == 1 else None,
+        devices=None if hosts.several() else mesh.devices.tolist(),
         donate_argnums=(1,) if donate else (),
     )
     numbers = np.arange(task.shards, dtype=np.int32)
     # pmap is lowered for the part of this host; what comes out takes the array of all hosts.
-    compiled = mapped.lower(numbers[: task.shards // hosts], *examples).compile()
+    compiled = mapped.lower(numbers[: task.shards // jax.process_count()], *examples).compile()
     shards = jax.device_put(numbers, NamedSharding(mesh, PartitionSpec(AXIS)))
     return lambda *arguments: compiled(shards, *arguments)

@@ -39,6 +39,9 @@ from physjax.state import NEVER, Metrics, init_state
 from physjax.step import Evaluation, eval_step, evaluation_starts, train_step
 from physjax.task import Task, epoch_order
 
+# Of several hosts. With steps of a tenth of a second, and 16 in a call, every 16 s.
+_CALLS_BETWEEN_LOOKS = 10
+
 
 def resolve(config: Config) -> Config:
     """`config` checked and complete: `auto` replaced by the data set that it stands for here."""
@@ -101,7 +104,8 @@ def _open(folder: RunFolder, config: Config) -> None:
             raise hosts.HostError(
                 f"{folder.path} is not on this host: give a --runs-dir on a disk that all share"
             )
-        folder.open(config)
+        if not hosts.is_first():
+            folder.open(config)
 
 
 def _shards(config: Config) -> int:
@@ -112,7 +116,7 @@ def _shards(config: Config) -> int:
             f"devices is {local}, but this host has {jax.local_device_count()} "
             f"({jax.default_backend()})"
         )
-    if jax.process_count() > 1 and local != jax.local_device_count():
+    if hosts.several() and local != jax.local_device_count():
         raise ConfigError("a run on several hosts uses all their devices: leave --devices out")
     return local * jax.process_count()
 
@@ -367,10 +371,6 @@ class _Run:
         if hosts.is_first():
             self.folder.write_result(result)
         hosts.wait()
-
-
-# With steps of a tenth of a second, and 16 in a call, every 16 s.
-_CALLS_BETWEEN_LOOKS = 10
 
 
 def _arrays(task: Task, split: data.Split) -> tuple[jax.Array, jax.Array]:
