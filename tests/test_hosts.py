@@ -89,7 +89,10 @@ def test_two_hosts_train_as_one_and_stop_and_go_on_together(tmp_path: Path) -> N
     (talk, _), (other, _) = outputs
     assert "resumed" in talk
     assert "4 x cpu" in talk
-    assert [line for line in other.splitlines() if not line.startswith("[Gloo]")] == []
+    # What Gloo's threads print themselves may be torn and mixed; no word of it is one of these.
+    for word in ("resumed", "epoch", "parameters", "images/s", "accuracy", "figures"):
+        assert word in talk
+        assert word not in other
     two = folder.read()
     assert two.result is not None
     assert one.result is not None
