@@ -58,7 +58,10 @@ def measure(model: str, examples: int) -> dict[str, float]:
 
         return run
 
-    with tempfile.TemporaryDirectory() as folder, open(os.devnull, "w") as nowhere:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        open(os.devnull, "w", encoding="utf-8") as nowhere,
+    ):
         try:
             loop.compile_step, data.load = timed, lambda config: dataset
             run = dataclasses.replace(what.run, runs_dir=folder, name="run", devices=1)

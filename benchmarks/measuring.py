@@ -162,7 +162,9 @@ def peak_memory_mib() -> float:
     status = Path("/proc/self/status")
     if status.exists():
         # Not ru_maxrss, which a process inherits from the one that it was forked from.
-        line = next(x for x in status.read_text().splitlines() if x.startswith("VmHWM"))
+        line = next(
+            x for x in status.read_text(encoding="utf-8").splitlines() if x.startswith("VmHWM")
+        )
         return int(line.split()[1]) / 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
 
@@ -173,7 +175,7 @@ def machine() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     widest = "?"
     if info.exists():
-        lines = info.read_text().splitlines()
+        lines = info.read_text(encoding="utf-8").splitlines()
         names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
         flags = next((line.split() for line in lines if line.startswith("flags")), [])
         model = names[0] if names else model
@@ -237,5 +239,5 @@ def write(path: Path | None, record: dict[str, Any]) -> None:
     """`record` as JSON, if there is a path."""
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(record, indent=1) + "\n")
+        path.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
         print(f"wrote {path}")

@@ -21,7 +21,7 @@ def read(name: str, *more: str) -> dict[str, Any]:
     `more` are fields of the record that say what it is of. A record without `machine` says line by
     line what it ran on.
     """
-    found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text())
+    found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
     print(f"### {name}.py\n")
     if "machine" in found:
         line = "; ".join([describe(found["machine"]), *(str(found[field]) for field in more)])

@@ -9,6 +9,7 @@ from typing import Literal
 
 import tyro
 
+from physjax import files
 from physjax.coupled import NetworkError
 from physjax.coupled.study import run_study
 
@@ -58,8 +59,7 @@ def main(options: Options) -> None:
         if key not in hidden:
             print(f"{key:28} {value}")
     if options.json:
-        options.json.parent.mkdir(parents=True, exist_ok=True)
-        options.json.write_text(json.dumps(result, indent=1) + "\n")
+        files.atomic_write(options.json, json.dumps(result, indent=1) + "\n")
     if options.figures:
         from physjax.coupled import pictures
 

@@ -201,7 +201,7 @@ def _kind(option: Any) -> str:
 def read_toml(path: Path) -> Study:
     """The study in a TOML file. Raises ConfigError, naming the file and what is wrong in it."""
     try:
-        values = tomllib.loads(path.read_text())
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"there is no file {path}") from None
     except tomllib.TOMLDecodeError as error:

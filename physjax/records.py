@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from physjax import files
 from physjax.config import Config, differences, from_dict, to_dict
 from physjax.errors import UserError
 
@@ -118,19 +118,12 @@ def best_epoch(epochs: Sequence[EpochRecord]) -> EpochRecord | None:
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` so that a reader finds the old content or the new, never half."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("w") as file:
-        json.dump(value, file, indent=2, allow_nan=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    files.atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
 def _read_json(path: Path) -> Any:
     try:
-        return json.loads(path.read_text())
+        return json.loads(files.read_text(path))
     except json.JSONDecodeError as error:
         raise RecordError(
             f"{path} is not valid JSON ({error}); remove the run's folder to start afresh"
@@ -164,7 +157,7 @@ class RunFolder:
                     f"{self.path} holds a run of another config ({'; '.join(changed)}); "
                     "choose another --name, or remove the folder"
                 )
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and not files.is_empty(self.path):
             raise RecordError(
                 f"{self.path} is not empty and holds no run; choose another --name or --runs-dir"
             )
@@ -183,23 +176,18 @@ class RunFolder:
         path = self.path / "metrics.jsonl"
         if not path.exists():
             return ()
-        lines = path.read_text().split("\n")
+        lines = files.read_text(path).split("\n")
         # A complete file ends in a newline; whatever comes after the last one was cut off.
         return tuple(EpochRecord(**json.loads(line)) for line in lines[:-1])
 
     def write_epochs(self, epochs: tuple[EpochRecord, ...]) -> None:
         """Replace metrics.jsonl, for a run that goes on from before its last line."""
-        path = self.path / "metrics.jsonl"
-        temporary = path.with_name(".metrics.jsonl.tmp")
-        temporary.write_text("".join(_line(epoch) for epoch in epochs))
-        temporary.replace(path)
+        text = "".join(f"{_line(epoch)}\n" for epoch in epochs)
+        files.atomic_write(self.path / "metrics.jsonl", text)
 
     def append_epoch(self, epoch: EpochRecord) -> None:
         """Add one line to metrics.jsonl."""
-        with (self.path / "metrics.jsonl").open("a") as file:
-            file.write(_line(epoch))
-            file.flush()
-            os.fsync(file.fileno())
+        files.append_line(self.path / "metrics.jsonl", _line(epoch))
 
     def read_result(self) -> Result | None:
         """The result, or None where the run has not ended."""
@@ -216,4 +204,4 @@ class RunFolder:
 
 
 def _line(epoch: EpochRecord) -> str:
-    return json.dumps(dataclasses.asdict(epoch), allow_nan=False) + "\n"
+    return json.dumps(dataclasses.asdict(epoch), allow_nan=False)

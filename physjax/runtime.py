@@ -81,7 +81,7 @@ def xla_flags(given: str, jaxlib: str, avx512: bool) -> str:
 
 def _has_avx512() -> bool:
     info = Path("/proc/cpuinfo")
-    return info.exists() and " avx512f " in info.read_text()
+    return info.exists() and " avx512f " in info.read_text(encoding="utf-8")
 
 
 def configure() -> None:

@@ -7,6 +7,7 @@ before the kill is only recorded.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from physjax import data, runtime
+from physjax import data, files, runtime
 from physjax.config import Config, run_name
 from physjax.errors import NotFinite
 from physjax.grid import Cell, Study, plan
@@ -25,7 +26,7 @@ from physjax.prediction import Costs, Estimate, earlier_runs
 from physjax.progress import format_seconds
 from physjax.records import RecordError, RunFolder
 from physjax.study_display import StudyDisplay
-from physjax.study_records import StudyFolder, StudyRecord, alone, portable
+from physjax.study_records import StudyFolder, StudyRecord, portable
 from physjax.task import Task
 
 
@@ -81,8 +82,10 @@ def carry_out(
     """
     runs = check(study)
     folder = StudyFolder(place.results_dir / name)
-    with alone(place.runs_dir / name):
+    with contextlib.ExitStack() as held:
+        held.enter_context(files.exclusive_lock(place.runs_dir / name, "study"))
         folder.open(study)
+        held.enter_context(files.exclusive_lock(folder.path, "study"))
         done = folder.read(runs)
         missing = [cell for cell in runs if cell not in done]
         _check_data({cell: _placed(runs[cell], name, place) for cell in missing}, done)

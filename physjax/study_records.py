@@ -12,15 +12,13 @@ ended. Nothing here imports JAX.
 from __future__ import annotations
 
 import dataclasses
-import fcntl
 import json
-import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from physjax import files
 from physjax.config import Config, differences, from_dict, to_dict
 from physjax.grid import Cell, Study, plan, read_toml, to_toml
 from physjax.records import EpochRecord, RecordError, Result, RunRecord
@@ -97,11 +95,11 @@ class StudyFolder:
                         f"{self.path} holds a study of another config ({'; '.join(changed)} in "
                         f"{cell.name}); choose another --name"
                     )
-        elif self.path.exists() and any(self.path.iterdir()):
+        elif self.path.exists() and not files.is_empty(self.path):
             raise RecordError(f"{self.path} is not empty and holds no study; choose another --name")
         text = to_toml(study)
-        if not self.grid_file.exists() or self.grid_file.read_text() != text:
-            _write(self.grid_file, text)
+        if not self.grid_file.exists() or files.read_text(self.grid_file) != text:
+            files.atomic_write(self.grid_file, text)
 
     def read(self, runs: Mapping[Cell, Config]) -> dict[Cell, StudyRecord]:
         """The records there are, of the planned `runs`, in their order.
@@ -152,13 +150,13 @@ class StudyFolder:
             f'"result": {_json(result)},\n'
             f'"failure": {_json(record.failure)}}}\n'
         )
-        _write(self.record_file(record.cell), text)
+        files.atomic_write(self.record_file(record.cell), text)
 
 
 def read_record(path: Path) -> StudyRecord:
     """The record in one file. Raises RecordError where it cannot be read."""
     try:
-        values = json.loads(path.read_text())
+        values = json.loads(files.read_text(path))
         return StudyRecord(
             Cell(**values["cell"]),
             from_dict(values["config"]),
@@ -175,32 +173,3 @@ def read_record(path: Path) -> StudyRecord:
 
 def _json(value: Any) -> str:
     return json.dumps(value, allow_nan=False)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file so that a reader, and a process that is killed, leave the old one or the new."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # One name, not one a process: what a kill leaves behind is overwritten by the next session.
-    temporary = path.with_name(f".{path.name}.tmp")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Hold `folder` against other processes of this machine; the system lets go at any death.
-
-    Raises RecordError where another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / ".lock").open("w") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise RecordError(
-                f"another process is at work on the study in {folder}; wait for it, or stop it"
-            ) from None
-        yield

@@ -28,21 +28,21 @@ NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text()):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text(encoding="utf-8")):
         if "://" in target:
             continue
         path, _, heading = target.partition("#")
         file = (page.parent / path).resolve() if path else page
         assert file.exists(), target
         if heading:
-            titles = re.findall(r"^#+ (.+)$", file.read_text(), re.MULTILINE)
+            titles = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
             anchors = [re.sub(r"[^\w\- ]", "", t).lower().replace(" ", "-") for t in titles]
             assert heading in anchors, target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
 def test_commands_and_grids_exist(page: Path) -> None:
-    text = page.read_text()
+    text = page.read_text(encoding="utf-8")
     for script in re.findall(r"python ((?:experiments|benchmarks)/\S+\.py)", text):
         assert (ROOT / script).is_file(), script
     for grid in re.findall(r"--grid (experiments/\S+\.toml)", text):
@@ -50,7 +50,9 @@ def test_commands_and_grids_exist(page: Path) -> None:
 
 
 def test_the_options_that_the_readme_lists_exist(capsys: pytest.CaptureFixture[str]) -> None:
-    listed = re.findall(r"^\| (`--.+?) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    listed = re.findall(
+        r"^\| (`--.+?) \|", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
     options = re.findall(r"--[a-z-]+", " ".join(listed))
     assert len(options) > 10
     with pytest.raises(SystemExit):
@@ -68,7 +70,9 @@ def test_examples_in_docstrings(name: str) -> None:
 
 def example(page: str, name: str) -> dict[str, Any]:
     """All names after the block of Python code that defines `name` on a page of the docs."""
-    blocks = re.findall(r"```python\n(.*?)```", (ROOT / page).read_text(), re.DOTALL)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL
+    )
     (code,) = [block for block in blocks if re.search(rf"^{name} = ", block, re.MULTILINE)]
     # Class bodies look their module up.
     space: dict[str, Any] = {"__name__": __name__, "ForceLaw": ForceLaw, "LAWS": LAWS}

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -13,7 +11,7 @@ import pytest
 import studies
 from physjax.grid import Cell, plan
 from physjax.records import RecordError, RunRecord
-from physjax.study_records import StudyFolder, alone, portable
+from physjax.study_records import StudyFolder, portable
 
 RING = Cell("cnn", "ring", "digits", 1)
 
@@ -105,16 +103,3 @@ def test_a_write_that_was_cut_off_leaves_no_record(
     assert folder.read(plan(grid)) == {}
     folder.write(studies.record(grid, RING, 0.9, 0.8))
     assert [p.name for p in (tmp_path / "s" / "records").iterdir()] == [f"{RING.name}.json"]
-
-
-def test_one_process_at_a_time(tmp_path: Path) -> None:
-    code = (
-        "import sys; from pathlib import Path; from physjax.study_records import alone\n"
-        "with alone(Path(sys.argv[1])): pass"
-    )
-    command = [sys.executable, "-c", code, str(tmp_path)]
-    with alone(tmp_path):
-        held = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert held.returncode != 0
-    assert "another process is at work on the study in" in held.stderr
-    assert subprocess.run(command, check=False).returncode == 0

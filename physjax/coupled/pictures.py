@@ -11,6 +11,7 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from physjax import files
 from physjax.coupled.network import Graph, Network
 from physjax.coupled.solve import clamped_state, free_state
 from physjax.coupled.tasks import Task
@@ -96,5 +97,5 @@ def draw_course(record: Record, title: str = "") -> Figure:
 
 def save(figure: Figure, path: Path) -> None:
     """Write a figure as PNG, making the folder."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    with files.atomic_file(path) as file:
+        figure.savefig(file, format="png", dpi=90)

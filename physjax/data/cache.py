@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 import warnings
 import zipfile
 import zlib
@@ -18,6 +16,7 @@ from pathlib import Path
 
 import numpy as np
 
+from physjax import files
 from physjax.data.types import Split, fingerprint
 from physjax.runtime import cache_root
 
@@ -29,8 +28,8 @@ Pair = tuple[Split, Split]
 
 def identity(folder: Path) -> str:
     """Says whether a prepared folder is the one that was decoded: names, sizes, mtimes."""
-    files = sorted(path for path in folder.iterdir() if path.is_file())
-    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in files]
+    sources = sorted(path for path in folder.iterdir() if path.is_file())
+    facts = [(path.name, path.stat().st_size, path.stat().st_mtime_ns) for path in sources]
     return json.dumps([FORMAT, str(folder.resolve()), facts])
 
 
@@ -55,7 +54,7 @@ def cached(folder: Path, cache_dir: str | None, decode: Callable[[Path], Pair]) 
     mark = fingerprint(*pair)
     try:
         _write(path, wanted, pair, mark)
-    except OSError as error:
+    except files.FileError as error:
         warnings.warn(
             f"decoded images cannot be cached in {path.parent} ({error}): they are decoded again "
             "at every start; choose another folder with --cache-dir or PHYSJAX_CACHE",
@@ -86,21 +85,16 @@ def _read(path: Path, wanted: str) -> tuple[Pair, str] | None:
 
 
 def _write(path: Path, wanted: str, pair: Pair, mark: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
     train, test = pair
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=path.stem, suffix=".part")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                identity=np.array(wanted),
-                fingerprint=np.array(mark),
-                train_images=train.images,
-                train_labels=train.labels,
-                test_images=test.images,
-                test_labels=test.labels,
-            )
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
+    with files.atomic_file(path) as file:
+        np.savez(
+            file,
+            identity=np.array(wanted),
+            fingerprint=np.array(mark),
+            train_images=train.images,
+            train_labels=train.labels,
+            test_images=test.images,
+            test_labels=test.labels,
+        )
+    # Of processes that were killed; others may be writing here now.
+    files.remove_leftovers(path.parent, seconds=3600)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 import threading
 from pathlib import Path
+from typing import IO
 from urllib.parse import urlsplit
 
+from physjax import files
 from physjax.data.table import Archive
 from physjax.data.types import DataError
 
@@ -55,23 +56,20 @@ def fetch(archive: Archive, folder: Path) -> Path:
     path = folder / archive.name
     if path.is_file() and path.stat().st_size == archive.size and _sha256(path) == archive.sha256:
         return path
-    folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{archive.name}.{os.getpid()}.part"
-    try:
-        digest = _stream(archive, part)
+    with files.atomic_file(path) as file:
+        digest = _stream(archive, file)
         if digest != archive.sha256:
             raise DataError(
                 f"{archive.url} gave a file with SHA-256 {digest}, but the published one has "
                 f"{archive.sha256}; it was not kept"
             )
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    # Of processes that were killed; others may be writing here now.
+    files.remove_leftovers(folder, seconds=3600)
     return path
 
 
-def _stream(archive: Archive, part: Path) -> str:
-    """Write the file to `part`, with a bar on standard error; its SHA-256."""
+def _stream(archive: Archive, file: IO[bytes]) -> str:
+    """Write what is downloaded to `file`, with a bar on standard error; its SHA-256."""
     import requests
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, Progress, TimeRemainingColumn
@@ -88,7 +86,6 @@ def _stream(archive: Archive, part: Path) -> str:
                 headers={"Accept-Encoding": "identity"},
             ) as response,
             Progress(*columns, console=Console(stderr=True)) as progress,
-            part.open("wb") as file,
         ):
             response.raise_for_status()
             task = progress.add_task(archive.name, total=archive.size)

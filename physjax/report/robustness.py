@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
+from physjax import files
 from physjax.records import RecordError, RunFolder
 from physjax.report import style
 from physjax.report.confusion import draw_confusion
@@ -22,19 +23,19 @@ def draw(path: Path) -> list[Path]:
 
     Raises RecordError where the run in `path` has not been evaluated.
     """
-    files = RunFolder(path)
+    folder = RunFolder(path)
     source = path / "robustness.json"
     if not source.exists():
         raise RecordError(f"{path} has not been evaluated: python experiments/evaluate.py {path}")
-    values = json.loads(source.read_text())
-    heading = title(files.read()) + _views(values)
+    values = json.loads(files.read_text(source))
+    heading = title(folder.read()) + _views(values)
     written = [
         path / "robustness.md",
-        files.figures / "robustness.png",
-        files.figures / "calibration.png",
-        files.figures / "evaluated_confusion.png",
+        folder.figures / "robustness.png",
+        folder.figures / "calibration.png",
+        folder.figures / "evaluated_confusion.png",
     ]
-    written[0].write_text(table(values, heading))
+    files.atomic_write(written[0], table(values, heading))
     with style.figure(written[1]) as drawing:
         _corruptions(drawing.subplots(), values)
         style.head(drawing, heading)

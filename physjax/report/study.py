@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from physjax import files
 from physjax.grid import plan
 from physjax.records import RecordError
 from physjax.report import figures
@@ -55,10 +56,10 @@ def draw(path: Path) -> list[Path]:
             _PAIRED_NOTES,
         ]
     written = [path / "tables.md"]
-    written[0].write_text("\n".join(text))
+    files.atomic_write(written[0], "\n".join(text))
     for name, table in tables.items():
         written.append(path / f"{name}.csv")
-        written[-1].write_text(table.csv())
+        files.atomic_write(written[-1], table.csv())
     palette = figures.colors(found)
     for dataset, group in _groups(found, by_model=False).items():
         written.append(folder.figures / f"accuracy_{dataset}.png")

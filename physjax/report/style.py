@@ -13,6 +13,8 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from physjax import files
+
 # Okabe & Ito's palette, which most colour-blind readers can tell apart.
 COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 TRAIN, TEST, VALIDATION = COLORS[0], COLORS[1], COLORS[2]
@@ -39,8 +41,8 @@ def figure(path: Path, width: float = 7.0, height: float = 4.3, **layout: Any) -
         drawing = plt.figure(figsize=(width, height), layout="constrained", **layout)
         try:
             yield drawing
-            path.parent.mkdir(parents=True, exist_ok=True)
-            drawing.savefig(path)
+            with files.atomic_file(path) as file:
+                drawing.savefig(file, format=path.suffix.removeprefix("."))
         finally:
             plt.close(drawing)
 
