@@ -28,12 +28,16 @@ class Command:
     data_dir: str | None = None
     """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     archive: tuple[Path, ...] = ()
-    """The published files, or a folder that holds them. None given: they are downloaded."""
+    """The published files, or a folder that holds them, packed or unpacked. None given: they are
+    downloaded. CIFAR: the binary or the Python version."""
+    unverified: bool = False
+    """Take files too that are not the published ones, byte for byte. Every title and record of what
+    is computed from them says so."""
 
 
 def main() -> None:
     command = tyro.cli(Command, description=__doc__)
-    folder = prepare(command.dataset, command.data_dir, command.archive or None)
+    folder = prepare(command.dataset, command.data_dir, command.archive or None, command.unverified)
     print(f"{command.dataset} is prepared in {folder}")
 
 

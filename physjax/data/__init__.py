@@ -1,11 +1,14 @@
 """Data sets: `load(config.data)` gives decoded images, `augment` changes them on the device.
 
-`DATASETS` is the table of what is known; `prepare` writes a data set into a TFDS folder.
+`DATASETS` is the table of what is known; `prepare` writes a data set into a TFDS folder, and
+`from_arrays` makes one of one's own images.
 """
 
-from physjax.data.loading import load, resolve
+from physjax.data.arrays import from_arrays
+from physjax.data.loading import load, resolve, select
 from physjax.data.preparing import prepare
-from physjax.data.table import DATASETS, DatasetSpec
+from physjax.data.spec import DatasetSpec
+from physjax.data.table import DATASETS
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 
 __all__ = [
@@ -16,7 +19,9 @@ __all__ = [
     "DatasetSpec",
     "Split",
     "fingerprint",
+    "from_arrays",
     "load",
     "prepare",
     "resolve",
+    "select",
 ]

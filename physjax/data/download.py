@@ -10,7 +10,8 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from physjax import files
-from physjax.data.table import Archive
+from physjax.data.raw import file_sha256
+from physjax.data.spec import Archive
 from physjax.data.types import DataError
 
 PATIENCE = 5.0
@@ -42,7 +43,8 @@ def _ask(url: str, seconds: float) -> str:
         response = requests.head(url, timeout=seconds, allow_redirects=True)
     except requests.exceptions.ConnectionError:
         return f"{host} cannot be reached"
-    except requests.exceptions.RequestException as error:
+    # Besides its own exceptions, requests lets those of a proxy's or a host's odd name through.
+    except Exception as error:
         return f"{host} cannot be asked ({type(error).__name__})"
     return "" if response.ok else f"{host} answers {response.status_code} {response.reason}"
 
@@ -54,7 +56,11 @@ def fetch(archive: Archive, folder: Path) -> Path:
       DataError: the host fails or falls silent, or the file is not the published one.
     """
     path = folder / archive.name
-    if path.is_file() and path.stat().st_size == archive.size and _sha256(path) == archive.sha256:
+    if (
+        path.is_file()
+        and path.stat().st_size == archive.size
+        and file_sha256(path) == archive.sha256
+    ):
         return path
     with files.atomic_file(path) as file:
         digest = _stream(archive, file)
@@ -88,16 +94,20 @@ def _stream(archive: Archive, file: IO[bytes]) -> str:
             Progress(*columns, console=Console(stderr=True)) as progress,
         ):
             response.raise_for_status()
+            if response.headers.get("Content-Encoding", "identity") != "identity":
+                raise DataError(f"{archive.url} comes compressed, which was not asked for")
             task = progress.add_task(archive.name, total=archive.size)
+            left = archive.size
             for block in response.iter_content(BLOCK):
+                left -= len(block)
+                if left < 0:
+                    raise DataError(
+                        f"{archive.url} gives more than the {archive.size:,} bytes of the "
+                        "published file; it was not kept"
+                    )
                 digest.update(block)
                 file.write(block)
                 progress.advance(task, len(block))
     except requests.exceptions.RequestException as error:
         raise DataError(f"{archive.url} cannot be downloaded: {error}") from error
     return digest.hexdigest()
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

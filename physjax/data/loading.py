@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from physjax.config import DataConfig
+from physjax.data.arrays import SIDE, check_split
 from physjax.data.cache import cached
-from physjax.data.digits import load_digits
 from physjax.data.download import why_unreachable
-from physjax.data.prepared import SIDE, data_folder, find_prepared, read_prepared
+from physjax.data.prepared import data_folder, find_prepared, read_prepared
 from physjax.data.preparing import prepare
+from physjax.data.provenance import title_and_notice
+from physjax.data.spec import DatasetSpec
 from physjax.data.subset import hold_out, take_stratified
-from physjax.data.table import DATASETS, KNOWN_COPIES, DatasetSpec
+from physjax.data.table import DATASETS
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 
 FIRST_CHOICE = "cifar10"
@@ -55,14 +57,26 @@ def load(config: DataConfig) -> Dataset:
         that cannot be cut. The message names the path or the number and the ways out.
     """
     name, reason = _choose(config)
-    if DATASETS[name].layout != "embedded":
-        try:
-            return _load_prepared(DATASETS[name], config)
-        except _CannotBeHad as error:
-            if config.dataset != "auto":
-                raise
-            reason = error.reason
-    return _load_embedded(config, reason)
+    if DATASETS[name].load is not None:
+        return select(_load_embedded(DATASETS[name], config, reason), config)
+    try:
+        return select(_load_prepared(DATASETS[name], config), config)
+    except _CannotBeHad as error:
+        if config.dataset != "auto":
+            raise
+        return select(_load_embedded(DATASETS[STAND_IN], config, error.reason), config)
+
+
+def select(dataset: Dataset, config: DataConfig) -> Dataset:
+    """The part of a data set that a config asks for: `holdout` first, then `train_examples`.
+
+    Raises:
+      DataError: a subset that cannot be cut.
+    """
+    train, validation = hold_out(dataset.train, config.holdout)
+    if config.train_examples is not None:
+        train = take_stratified(train, config.train_examples, dataset.info.num_classes)
+    return Dataset(train, dataset.test, dataset.info, validation)
 
 
 class _CannotBeHad(DataError):
@@ -93,14 +107,20 @@ def _load_prepared(spec: DatasetSpec, config: DataConfig) -> Dataset:
             folder = prepare(spec.name, config.data_dir)
         except DataError as error:
             raise _CannotBeHad(spec, config.data_dir, str(error)) from error
-    (train, test), mark = cached(folder, config.cache_dir, read_prepared)
-    title = KNOWN_COPIES.get(mark, spec.title)
-    return _assemble(spec, config, train, test, title, str(folder.resolve()), mark)
+    (train, test), mark = cached(
+        folder,
+        (spec.train_examples, spec.test_examples),
+        config.cache_dir,
+        lambda folder: read_prepared(spec, folder),
+    )
+    title, notice = title_and_notice(spec, folder.resolve(), mark)
+    return _assemble(spec, train, test, title, str(folder.resolve()), mark, notice)
 
 
-def _load_embedded(config: DataConfig, reason: str) -> Dataset:
-    spec = DATASETS[STAND_IN]
-    train, test = load_digits()
+def _load_embedded(spec: DatasetSpec, config: DataConfig, reason: str) -> Dataset:
+    """An embedded data set; `reason`: why it stands in for another one, else empty."""
+    assert spec.load is not None
+    train, test = spec.load()
     title, notice = spec.title, ""
     if reason:
         wanted = DATASETS[FIRST_CHOICE]
@@ -110,23 +130,24 @@ def _load_embedded(config: DataConfig, reason: str) -> Dataset:
             f"{data_folder(config.data_dir)}): this run uses the small {spec.title} instead. "
             f"For {wanted.title} use --data-dir, or experiments/prepare.py --archive."
         )
-    mark = fingerprint(train, test)
-    return _assemble(spec, config, train, test, title, "sklearn.datasets.load_digits", mark, notice)
+    source = f"{spec.load.__module__}.{spec.load.__qualname__}"
+    return _assemble(spec, train, test, title, source, fingerprint(train, test), notice)
 
 
 def _assemble(
     spec: DatasetSpec,
-    config: DataConfig,
     train: Split,
     test: Split,
     title: str,
     source: str,
     mark: str,
-    notice: str = "",
+    notice: str,
 ) -> Dataset:
-    train, validation = hold_out(train, config.holdout)
-    if config.train_examples is not None:
-        train = take_stratified(train, config.train_examples, spec.num_classes)
+    for split, count, which in (
+        (train, spec.train_examples, "training"),
+        (test, spec.test_examples, "test"),
+    ):
+        check_split(split, count, spec.num_classes, f"the {which} images of {spec.title}")
     info = DatasetInfo(
         name=spec.name,
         title=title,
@@ -141,4 +162,4 @@ def _assemble(
         fingerprint=mark,
         notice=notice,
     )
-    return Dataset(train, test, info, validation)
+    return Dataset(train, test, info)

@@ -20,23 +20,31 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from physjax.data.archives import RawData, RawSplit, read_archives
+from physjax.data.archives import read_archives
 from physjax.data.download import fetch, why_unreachable
-from physjax.data.prepared import data_folder, find_prepared
-from physjax.data.table import DATASETS, DatasetSpec
-from physjax.data.types import DataError
+from physjax.data.prepared import data_folder, find_prepared, read_prepared
+from physjax.data.provenance import write_provenance
+from physjax.data.raw import RawData, RawSplit
+from physjax.data.spec import DatasetSpec
+from physjax.data.table import DATASETS
+from physjax.data.types import DataError, fingerprint
 
 
 def prepare(
-    name: str, data_dir: str | None = None, archive: Sequence[str | Path] | None = None
+    name: str,
+    data_dir: str | None = None,
+    archive: Sequence[str | Path] | None = None,
+    unverified: bool = False,
 ) -> Path:
     """Make a data set readable through `tfds.data_source` (and `load`).
 
     Args:
       name: a key of `DATASETS`.
       data_dir: TFDS folder; None: $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-      archive: the published files brought by hand, or folders that hold them; None: download them
-        to `data_dir`/downloads, if their host answers within 5 s.
+      archive: the published files brought by hand, packed or unpacked, or folders that hold them;
+        None: download them to `data_dir`/downloads, if their host answers within 5 s.
+      unverified: take files too whose size or checksum is not the published one; titles and records
+        of what is computed from them say so.
 
     Returns:
       The prepared folder, `data_dir`/name/version; one that is there already is left as it is.
@@ -49,11 +57,14 @@ def prepare(
     if spec is None or spec.layout == "embedded":
         known = ", ".join(s.name for s in DATASETS.values() if s.layout != "embedded")
         raise DataError(f"{name!r} cannot be prepared; those that can: {known}")
-    return prepare_spec(spec, data_dir, archive)
+    return prepare_spec(spec, data_dir, archive, unverified)
 
 
 def prepare_spec(
-    spec: DatasetSpec, data_dir: str | None, archive: Sequence[str | Path] | None
+    spec: DatasetSpec,
+    data_dir: str | None,
+    archive: Sequence[str | Path] | None,
+    unverified: bool = False,
 ) -> Path:
     """`prepare` for an entry that need not be in the table (tests use smaller ones)."""
     ready = find_prepared(spec, data_dir)
@@ -74,21 +85,28 @@ def prepare_spec(
             paths = [fetch(published, folder / "downloads") for published in spec.archives]
         else:
             paths = [Path(path).expanduser() for path in archive]
-        data = read_archives(spec, paths)
-        return _write(spec, data, folder)
-    except OSError as error:
-        raise DataError(f"{spec.title} cannot be prepared in {folder}: {error}") from error
+        data, verified = read_archives(spec, paths, unverified)
+        return _write(spec, data, folder, verified)
+    except DataError:
+        raise
+    # What the writers of TFDS raise on a full disk, and paths with a zero or an unknown user.
+    except Exception as error:
+        raise DataError(
+            f"{spec.title} cannot be prepared in {folder} ({type(error).__name__}: {error})"
+        ) from error
 
 
-def _write(spec: DatasetSpec, data: RawData, folder: Path) -> Path:
-    """Prepare into a temporary folder beside the destination, then rename."""
+def _write(spec: DatasetSpec, data: RawData, folder: Path, verified: bool) -> Path:
+    """Prepare into a temporary folder beside the destination, read it back, then rename."""
     target = folder / spec.name / spec.version
     workplace = Path(tempfile.mkdtemp(prefix=f".{spec.name}-unfinished-", dir=folder))
     try:
         _run(_builder(spec, data, workplace))
-        target.parent.mkdir(exist_ok=True)
         # mkdtemp's folder is private; the prepared one inside it has the usual rights.
-        _move(workplace / spec.name / spec.version, target)
+        prepared = workplace / spec.name / spec.version
+        write_provenance(prepared, fingerprint(*read_prepared(spec, prepared)), verified)
+        target.parent.mkdir(exist_ok=True)
+        _move(prepared, target)
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
     return target

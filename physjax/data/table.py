@@ -2,55 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Literal
-
-Channels = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class Archive:
-    """One file as its publisher offers it."""
-
-    name: str
-    url: str
-    size: int
-    """Bytes."""
-    sha256: str
-
-
-@dataclass(frozen=True)
-class DatasetSpec:
-    """What is known of a data set before it is read."""
-
-    name: str
-    """Its name in TensorFlow Datasets too."""
-    title: str
-    class_names: tuple[str, ...]
-    native_shape: tuple[int, int, int]
-    """Height, width, channels as stored; images reach the models as 32x32x3."""
-    mean: Channels
-    """Of the training images as the models get them (padding included), pixels in [0, 1]."""
-    std: Channels
-    mirror: bool
-    """Whether left-right mirroring keeps the class: not of digits and house numbers."""
-    version: str
-    """Version of the TFDS builder; for embedded data, of this package's conversion."""
-    train_examples: int
-    test_examples: int
-    layout: Literal["cifar", "idx", "svhn", "embedded"]
-    """Format of the published files."""
-    archives: tuple[Archive, ...] = ()
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes."""
-        return len(self.class_names)
-
-    @property
-    def home(self) -> str:
-        """Where its archives are published; empty for embedded data."""
-        return self.archives[0].url.rpartition("/")[0] if self.archives else ""
+from physjax.data.digits import load_digits
+from physjax.data.spec import Archive, DatasetSpec
 
 
 def _words(text: str) -> tuple[str, ...]:
@@ -90,6 +43,14 @@ _SPECS = (
                 "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd",
             ),
         ),
+        alternatives=_archives(
+            "https://www.cs.toronto.edu/~kriz/",
+            (
+                "cifar-10-python.tar.gz",
+                170_498_071,
+                "6d958be074577803d12ecdefd02955f39262c83c16fe9348329d7fe0b5c001ce",
+            ),
+        ),
     ),
     DatasetSpec(
         name="cifar100",
@@ -122,6 +83,14 @@ _SPECS = (
                 "cifar-100-binary.tar.gz",
                 168_513_733,
                 "58a81ae192c23a4be8b1804d68e518ed807d710a4eb253b1f2a199162a40d8ec",
+            ),
+        ),
+        alternatives=_archives(
+            "https://www.cs.toronto.edu/~kriz/",
+            (
+                "cifar-100-python.tar.gz",
+                169_001_437,
+                "85cd44d02ba6437773c5bbd22e183051d648de2e7d6b014e1ef29b855ba677a7",
             ),
         ),
     ),
@@ -238,12 +207,22 @@ _SPECS = (
         train_examples=1_437,
         test_examples=360,
         layout="embedded",
+        load=load_digits,
     ),
 )
 
 DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
 
-KNOWN_COPIES: dict[str, str] = {
-    "0da1a56e33c30845dc18e49ad82a1bcb58331a28dc5b6633e175c307c85f3e8b": "CIFAR-10 (JPEG-75 copy)",
+# The repository of its publishers at 55506a9, as Debian packages it (dataset-fashion-mnist).
+_FASHION_MNIST = "06f9aebbf7b5978c0d99e93593da605ff1e7c09121998ff42ad93e58d1abf164"
+_JPEG_75 = "0da1a56e33c30845dc18e49ad82a1bcb58331a28dc5b6633e175c307c85f3e8b"
+
+KNOWN_COPIES: dict[str, dict[str, str]] = {
+    "cifar10": {_JPEG_75: "CIFAR-10 (JPEG-75 copy)"},
+    "fashion_mnist": {_FASHION_MNIST: "Fashion-MNIST"},
 }
-"""Fingerprints of data that differ from the original under the same name -> what figures say."""
+"""Data set -> fingerprint of its decoded images -> what figures say of them.
+
+The fingerprint of an original stands here where somebody had the published files to compute it.
+Else the folder says by itself that it was prepared from them (`physjax.data.provenance`).
+"""

@@ -9,7 +9,7 @@ import published
 import pytest
 
 from physjax.config import DataConfig
-from physjax.data import load
+from physjax.data import DATASETS, load
 from physjax.data.preparing import prepare_spec
 
 
@@ -19,13 +19,17 @@ def _small_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     spec = published.small("cifar10")
     parts = [published.examples(spec, n, seed) for seed, n in ((0, 60), (1, 20))]
     archives = published.write(spec, base / "archives", *parts)
-    prepare_spec(spec, str(base / "tfds"), archives)
+    prepare_spec(published.publish(spec, archives), str(base / "tfds"), archives)
     return base / "tfds"
 
 
 @pytest.fixture
-def small_cifar10(_small_cifar10: Path, tmp_path: Path) -> Path:
-    """A TFDS folder with 60 + 20 random images as cifar10, which the test may damage."""
+def small_cifar10(_small_cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A TFDS folder with 60 + 20 random images as cifar10, which the test may damage.
+
+    For the test the table says that CIFAR-10 has so many.
+    """
+    monkeypatch.setitem(DATASETS, "cifar10", published.small("cifar10"))
     shutil.copytree(_small_cifar10, tmp_path / "tfds")
     return tmp_path / "tfds"
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
+import resource
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from physjax.data import cache
 from physjax.data.cache import cached
 from physjax.data.types import Split, fingerprint
 from physjax.runtime import cache_root
@@ -55,7 +55,7 @@ def assert_same(found: tuple[Split, Split], expected: tuple[Split, Split]) -> No
 def test_second_reading_comes_from_the_cache(source: Path, tmp_path: Path) -> None:
     decode = Decoder()
     for _ in range(2):
-        found, mark = cached(source, str(tmp_path / "cache"), decode)
+        found, mark = cached(source, (30, 10), str(tmp_path / "cache"), decode)
         assert_same(found, pair(1))
         assert mark == fingerprint(*pair(1))
     assert decode.calls == 1
@@ -65,7 +65,7 @@ def test_second_reading_comes_from_the_cache(source: Path, tmp_path: Path) -> No
 @pytest.mark.parametrize("change", ["size", "mtime", "new file"])
 def test_a_changed_source_is_decoded_again(source: Path, tmp_path: Path, change: str) -> None:
     decode = Decoder()
-    cached(source, str(tmp_path / "cache"), decode)
+    cached(source, (30, 10), str(tmp_path / "cache"), decode)
     records = source / "records"
     status = records.stat()
     if change == "size":
@@ -75,7 +75,7 @@ def test_a_changed_source_is_decoded_again(source: Path, tmp_path: Path, change:
         os.utime(records, ns=(status.st_atime_ns, status.st_mtime_ns + 1000))
     else:
         (source / "more").touch()
-    found, _ = cached(source, str(tmp_path / "cache"), decode)
+    found, _ = cached(source, (30, 10), str(tmp_path / "cache"), decode)
     assert_same(found, pair(2))
     assert len(list((tmp_path / "cache").iterdir())) == 1, "the stale file is replaced"
 
@@ -85,52 +85,69 @@ def test_two_folders_do_not_share_a_file(source: Path, tmp_path: Path) -> None:
     other.mkdir(parents=True)
     decode = Decoder()
     for folder in (source, other, source, other):
-        cached(folder, str(tmp_path / "cache"), decode)
+        cached(folder, (30, 10), str(tmp_path / "cache"), decode)
     assert decode.calls == 2
 
 
-@pytest.mark.parametrize("damage", ["pixel", "truncated", "empty", "text", "other arrays"])
+@pytest.mark.parametrize(
+    "damage",
+    [
+        *("pixel", "label", "truncated", "longer", "empty", "text", "other header"),
+    ],
+)
 def test_a_damaged_cache_is_made_anew(source: Path, tmp_path: Path, damage: str) -> None:
     decode = Decoder()
-    cached(source, str(tmp_path / "cache"), decode)
+    cached(source, (30, 10), str(tmp_path / "cache"), decode)
     (path,) = (tmp_path / "cache").iterdir()
-    data = bytearray(path.read_bytes())
-    if damage == "pixel":
-        data[len(data) // 2] ^= 1
-    if damage == "other arrays":
-        np.savez(path, something=np.zeros(3))
-    else:
-        content = {"truncated": bytes(data[:-1000]), "empty": b"", "text": b"hello"}
-        path.write_bytes(content.get(damage, bytes(data)))
+    data = path.read_bytes()
+    body = data.partition(b"\n")[2]
+    pixel = bytearray(data)
+    pixel[len(data) // 2] ^= 1
+    content = {
+        "pixel": bytes(pixel),
+        "label": data[:-1] + bytes([data[-1] ^ 1]),
+        "truncated": data[:-1000],
+        "longer": data + bytes(3076),
+        "empty": b"",
+        "text": b"hello",
+        "other header": b"{}\n" + body,
+    }
+    path.write_bytes(content[damage])
     with pytest.warns(RuntimeWarning, match=f"{path} is damaged"):
-        found, _ = cached(source, str(tmp_path / "cache"), decode)
+        found, _ = cached(source, (30, 10), str(tmp_path / "cache"), decode)
     assert_same(found, pair(2))
-    assert_same(cached(source, str(tmp_path / "cache"), decode)[0], pair(2))
+    assert_same(cached(source, (30, 10), str(tmp_path / "cache"), decode)[0], pair(2))
+    assert decode.calls == 2
+
+
+@pytest.mark.parametrize("counts", [(10, 30), (20, 10), (30, 11)])
+def test_other_numbers_of_images_are_decoded_again(
+    source: Path, tmp_path: Path, counts: tuple[int, int]
+) -> None:
+    """Also those that share the bytes out otherwise: the fingerprint is that of one stream."""
+    decode = Decoder()
+    cached(source, (30, 10), str(tmp_path / "cache"), decode)
+    cached(source, counts, str(tmp_path / "cache"), decode)
     assert decode.calls == 2
 
 
 def test_a_cache_that_cannot_be_written_only_warns(source: Path, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.warns(RuntimeWarning, match="cannot be cached in .*file/cache"):
-        found, mark = cached(source, str(tmp_path / "file" / "cache"), Decoder())
+        found, mark = cached(source, (30, 10), str(tmp_path / "file" / "cache"), Decoder())
     assert_same(found, pair(1))
     assert mark == fingerprint(*pair(1))
 
 
-@pytest.mark.parametrize("error", [OSError("disk full"), KeyboardInterrupt()])
-def test_a_write_that_fails_leaves_no_file(
-    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
-) -> None:
-    def savez(file: object, **arrays: np.ndarray) -> None:
-        file.write(b"half")  # type: ignore[attr-defined]
-        raise error
-
-    monkeypatch.setattr(cache.np, "savez", savez)
-    expected = pytest.warns(RuntimeWarning, match="disk full")
-    if isinstance(error, KeyboardInterrupt):
-        expected = pytest.raises(KeyboardInterrupt)  # type: ignore[assignment]
-    with expected:
-        cached(source, str(tmp_path / "cache"), Decoder())
+def test_a_full_disk_leaves_no_file(source: Path, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, hard))
+    try:
+        with pytest.warns(RuntimeWarning, match="cannot be cached in .*File too large"):
+            found, _ = cached(source, (30, 10), str(tmp_path / "cache"), Decoder())
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert_same(found, pair(1))
     assert list((tmp_path / "cache").iterdir()) == []
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from physjax.data import DataError, download
 from physjax.data.download import fetch, why_unreachable
-from physjax.data.table import Archive
+from physjax.data.spec import Archive
 
 CONTENT = bytes(range(256)) * 1000
 

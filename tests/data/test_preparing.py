@@ -30,7 +30,8 @@ def published_files(name: str, folder: Path) -> tuple[Any, list[Path], Any, Any]
     spec = published.small(name)
     train = published.examples(spec, published.TRAIN, 0)
     test = published.examples(spec, published.TEST, 1)
-    return spec, published.write(spec, folder, train, test), train, test
+    archives = published.write(spec, folder, train, test)
+    return published.publish(spec, archives), archives, train, test
 
 
 def by_content(images: np.ndarray, labels: np.ndarray) -> list[tuple[bytes, int]]:
@@ -65,7 +66,7 @@ def test_what_is_prepared_is_tfds_own_data_set(name: str, tmp_path: Path) -> Non
     stored = [(example["image"], example["label"]) for example in source]
     assert by_content(*map(np.array, zip(*stored, strict=True))) == by_content(*train)
 
-    for split, (images, labels) in zip(read_prepared(folder), (train, test), strict=True):
+    for split, (images, labels) in zip(read_prepared(spec, folder), (train, test), strict=True):
         assert split.images.dtype == np.uint8
         assert split.labels.dtype == np.int32
         assert by_content(split.images, split.labels) == by_content(to_rgb32(images), labels)
@@ -77,7 +78,7 @@ def test_examples_stand_where_tfds_puts_them(tmp_path: Path) -> None:
     folder = prepare_spec(spec, str(tmp_path / "tfds"), archives)
     hasher = hashing.Hasher("train")
     order = sorted(range(published.TRAIN), key=hasher.hash_key)
-    np.testing.assert_array_equal(read_prepared(folder)[0].images, to_rgb32(train[0])[order])
+    np.testing.assert_array_equal(read_prepared(spec, folder)[0].images, to_rgb32(train[0])[order])
 
 
 def test_cifar_features_beyond_image_and_label(tmp_path: Path) -> None:
@@ -98,16 +99,21 @@ def test_a_folder_of_files_does_and_so_do_unpacked_ones(name: str, tmp_path: Pat
         if path.suffix == ".gz":
             path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
             path.unlink()
-    data = read_archives(spec, [tmp_path / "archives"])
+    # Whether an unpacked .gz is the published one cannot be said.
+    unpacked = name == "fashion_mnist"
+    data, verified = read_archives(spec, [tmp_path / "archives"], unverified=unpacked)
+    assert verified == (not unpacked)
     np.testing.assert_array_equal(data.train.images, train[0])
     np.testing.assert_array_equal(data.train.labels["label"], train[1])
 
 
-def refused(spec: Any, archives: list[Path], home: Path, message: str) -> None:
+def refused(
+    spec: Any, archives: list[Path], home: Path, message: str, unverified: bool = True
+) -> None:
     """The archive is refused with its path in the message, and nothing is left behind."""
     home.mkdir(exist_ok=True)
     with pytest.raises(DataError, match=message) as caught:
-        prepare_spec(spec, str(home), archives)
+        prepare_spec(spec, str(home), archives, unverified)
     assert str(archives[0].parent) in str(caught.value)
     assert list(home.iterdir()) == []
 
@@ -155,7 +161,9 @@ def test_the_archive_of_another_data_set_is_refused(
 def test_another_number_of_examples_is_refused(name: str, tmp_path: Path) -> None:
     spec, archives, _, _ = published_files(name, tmp_path / "archives")
     more = dataclasses.replace(spec, test_examples=21)
-    refused(more, archives, tmp_path / "tfds", "20 images and 20 labels, where .* has 21")
+    refused(
+        more, archives, tmp_path / "tfds", r"20 images and 20 labels, where .* has 21|3, 20\), not"
+    )
 
 
 def test_labels_out_of_range_are_refused(tmp_path: Path) -> None:
@@ -176,9 +184,12 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     refused(published.small("cifar10"), [path], tmp_path / "tfds", "there is no archive")
 
 
-@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+@pytest.mark.parametrize(("error", "seen"), [(RuntimeError, DataError), (KeyboardInterrupt,) * 2])
 def test_an_interruption_leaves_nothing(
-    error: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    error: type[BaseException],
+    seen: type[BaseException],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec, archives, _, _ = published_files("cifar10", tmp_path / "archives")
     encode, calls = preparing.encode_png, []
@@ -190,7 +201,7 @@ def test_an_interruption_leaves_nothing(
         return encode(image)
 
     monkeypatch.setattr(preparing, "encode_png", fail)
-    with pytest.raises(error):
+    with pytest.raises(seen):
         prepare_spec(spec, str(tmp_path / "tfds"), archives)
     assert list((tmp_path / "tfds").iterdir()) == []
 
@@ -222,8 +233,12 @@ def test_command_line_reports_a_wrong_archive(tmp_path: Path) -> None:
     command = [sys.executable, str(script), "--archive", str(archive), "--data-dir"]
     result = subprocess.run([*command, str(tmp_path / "tfds")], capture_output=True, text=True)
     assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {archive} is not the published cifar-10-binary.tar.gz")
+    assert "11 bytes, not 170,052,171 or 170,498,071. With --unverified it is" in result.stderr
+    command = [*command, str(tmp_path / "tfds"), "--unverified"]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.returncode == 2
     assert result.stderr.startswith(f"error: {archive} is not a whole tar file")
-    assert "170,052,171 bytes" in result.stderr
     assert list((tmp_path / "tfds").iterdir()) == []
 
 
@@ -233,9 +248,11 @@ def test_fashion_mnist_for_real(tmp_path: Path) -> None:
     files = Path("/usr/share/datasets/fashion-mnist")
     if not files.is_dir():
         pytest.skip(f"no {files}; apt-get install dataset-fashion-mnist brings it")
-    prepare("fashion_mnist", str(tmp_path / "tfds"), [files])
+    # Debian has packed them anew.
+    prepare("fashion_mnist", str(tmp_path / "tfds"), [files], unverified=True)
     config = DataConfig("fashion_mnist", str(tmp_path / "tfds"), str(tmp_path / "cache"))
     dataset = load(config)
+    assert (dataset.info.title, dataset.info.notice) == ("Fashion-MNIST", "")
     np.testing.assert_array_equal(np.bincount(dataset.train.labels), [6000] * 10)
     np.testing.assert_array_equal(np.bincount(dataset.test.labels), [1000] * 10)
     pixels = dataset.train.images / 255
