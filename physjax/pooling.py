@@ -1,16 +1,19 @@
 """Pooling over windows of pixels, NHWC.
 
 XLA:CPU computes the gradient of a maximum over windows (select-and-scatter) one element at a time.
-Here the maximum is a chain of pairwise maxima over slices, and its gradient is gathered: each pixel
-looks at the windows that it lies in. `benchmarks/conv.py` measures both.
+Here the forward pass saves which pixel of each window won, and the backward pass gathers: each
+pixel looks at the windows that it lies in. `benchmarks/conv.py` measures both.
 
-At ties the gradient is shared equally among the largest entries of a window, as `jnp.max` does;
-PyTorch and `flax.linen.max_pool` give all of it to the first. After a ReLU ties are zeros, where
-the gradient ends anyhow.
+At ties the first pixel wins, row by row, as in PyTorch and `flax.linen.max_pool`; NaN wins always.
+
+The winner is saved, and never found again by x == max(x): XLA computes a cheap x anew in each loop
+that reads it, with a fused multiply-add in one and without in another, and then no pixel equals
+the maximum that another loop has found.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial, reduce
 from typing import Any
@@ -20,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array, lax
+from jax.experimental.xla_metadata import set_xla_metadata
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -46,7 +50,7 @@ def max_pool(
     """
     window, strides, pads = _checked("max_pool", x_NHWC.shape, window, strides, padding)
     x = lax.pad(x_NHWC, jnp.array(-jnp.inf, x_NHWC.dtype), _config(pads))
-    return _max_pool(x, window, strides)
+    return _max_pool(x, window, strides, x.shape[1:3])
 
 
 def avg_pool(
@@ -154,61 +158,95 @@ def _windows(x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int]) -
     ]
 
 
-@partial(jax.custom_vjp, nondiff_argnums=(1, 2))
-@jax.named_scope("max_pool")
-def _max_pool(x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int]) -> Array:
-    return reduce(jnp.maximum, _windows(x_NHWC, window, strides))
+@partial(jax.custom_vjp, nondiff_argnums=(1, 2, 3))
+def _max_pool(
+    x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int], size: tuple[int, int]
+) -> Array:
+    """`size`: height and width of x, for the backward pass, which has no x."""
+    return _max_pool_fwd(x_NHWC, window, strides, size)[0]
 
 
 @jax.named_scope("max_pool")
 def _max_pool_fwd(
-    x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int]
-) -> tuple[Array, tuple[Array, Array]]:
-    y = reduce(jnp.maximum, _windows(x_NHWC, window, strides))
-    return y, (x_NHWC, y)
+    x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int], size: tuple[int, int]
+) -> tuple[Array, Array]:
+    """The maxima, and the place of each one in its window, counted row by row from 0."""
+    del size
+    # The smallest signed type that holds all places, and -1 beside them: int8 up to 128.
+    dtype = np.min_scalar_type(-math.prod(window))
+    y, *others = _windows(x_NHWC, window, strides)
+    winner = jnp.zeros(y.shape, dtype)
+    for place, pixel in enumerate(others, 1):
+        # Larger than all before it, or NaN. Selected, not maximised: the derivative of a maximum
+        # compares for equality, and the second derivative of a pool comes through here.
+        wins = (pixel > y) | jnp.isnan(pixel)
+        y = jnp.where(wins, pixel, y)
+        winner = jnp.where(wins, jnp.asarray(place, dtype), winner)
+    return y, _stored(winner)
+
+
+def _stored(x: Array) -> Array:
+    """x, which the CPU keeps in memory, and does not compute again where it is read.
+
+    XLA:CPU drops optimization barriers before it decides what to fuse. A call stays a call.
+    """
+
+    def call(x: Array) -> Array:
+        with set_xla_metadata(inlineable="false"):
+            return _identity(x)
+
+    return lax.platform_dependent(x, cpu=call, default=lambda x: x)
+
+
+@jax.jit
+def _identity(x: Array) -> Array:
+    return x
 
 
 @jax.named_scope("max_pool")
 def _max_pool_bwd(
-    window: tuple[int, int], strides: tuple[int, int], saved: tuple[Array, Array], dy: Array
+    window: tuple[int, int],
+    strides: tuple[int, int],
+    size: tuple[int, int],
+    winner: Array,
+    dy: Array,
 ) -> tuple[Array]:
-    """Each pixel takes its share from each window that holds it and whose maximum it equals."""
-    x, y = saved
-    ties = sum((pixel == y).astype(dy.dtype) for pixel in _windows(x, window, strides))
-    share = dy / ties
-    dx = jnp.zeros_like(x)
+    """Each pixel takes the gradient of each window that it has won."""
+    parts = []
     # A pixel lies in the window that starts in its own cell of `strides` pixels, if it reaches
     # that far, and in those that start `back` cells above or to the left.
     for back_h in range(-(-window[0] // strides[0])):
         for back_w in range(-(-window[1] // strides[1])):
-            spread = partial(_spread, shape=x.shape, strides=strides, back=(back_h, back_w))
-            rows = np.arange(x.shape[1]) % strides[0] + back_h * strides[0] < window[0]
-            columns = np.arange(x.shape[2]) % strides[1] + back_w * strides[1] < window[1]
-            inside = (rows[:, None] & columns[None, :])[None, :, :, None]
-            hit = (x == spread(y)) & jnp.asarray(inside)
-            dx = dx + jnp.where(hit, spread(share), 0)
-    return (dx,)
+            spread = partial(_spread, size=size, strides=strides, back=(back_h, back_w))
+            rows = np.arange(size[0])[:, None] % strides[0] + back_h * strides[0]
+            columns = np.arange(size[1]) % strides[1] + back_w * strides[1]
+            inside = (rows < window[0]) & (columns < window[1])
+            # Where in the window the pixel is; beyond its end, where no winner is.
+            place = np.where(inside, rows * window[1] + columns, -1)[None, :, :, None]
+            won = spread(winner) == jnp.asarray(place, winner.dtype)
+            parts.append(jnp.where(won, spread(dy), 0))
+    return (reduce(jnp.add, parts),)
 
 
 def _spread(
-    y_NHWC: Array, shape: Sequence[int], strides: tuple[int, int], back: tuple[int, int]
+    y_NHWC: Array, size: Sequence[int], strides: tuple[int, int], back: tuple[int, int]
 ) -> Array:
-    """Every pixel of `y` copied over its cell, moved `back` cells on, cut or filled to `shape`."""
+    """Every pixel of `y` copied over its cell, moved `back` cells on, cut or filled to `size`."""
     n, out_h, out_w, channels = y_NHWC.shape
-    cells = [-(-size // stride) for size, stride in zip(shape[1:3], strides, strict=True)]
+    cells = [-(-side // stride) for side, stride in zip(size, strides, strict=True)]
     config = [
         (0, 0, 0),
         (back[0], cells[0] - out_h - back[0], 0),
         (back[1], cells[1] - out_w - back[1], 0),
         (0, 0, 0),
     ]
-    # Where there is no window the share is 0 then, and so is the gradient.
+    # Where there is no window the gradient is 0 then.
     y = lax.pad(y_NHWC, jnp.zeros((), y_NHWC.dtype), config)
     y = jnp.broadcast_to(
         y[:, :, None, :, None, :], (n, cells[0], strides[0], cells[1], strides[1], channels)
     )
     y = y.reshape(n, cells[0] * strides[0], cells[1] * strides[1], channels)
-    return y[:, : shape[1], : shape[2]]
+    return y[:, : size[0], : size[1]]
 
 
 _max_pool.defvjp(_max_pool_fwd, _max_pool_bwd)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import Array
 
+from physjax.layers import PhysicsLayer
 from physjax.pooling import adaptive_avg_pool, avg_pool, max_pool
 
 
@@ -62,28 +65,72 @@ def test_strides_are_the_window_by_default() -> None:
     np.testing.assert_array_equal(avg_pool(x, (2, 2))[0, :, :, 0], [[2.5, 4.5], [10.5, 12.5]])
 
 
-def test_largest_entries_share_the_gradient() -> None:
-    x = jnp.array([[3.0, 1.0], [3.0, 3.0]]).reshape(1, 2, 2, 1)
-    gradient = jax.grad(lambda x: 6.0 * max_pool(x, (2, 2)).sum())(x)
-    np.testing.assert_allclose(gradient[0, :, :, 0], [[2, 0], [2, 2]])
-
-
 @pytest.mark.parametrize(
-    ("window", "strides"), [((2, 2), (3, 3)), ((3, 2), (2, 1)), ((1, 3), (2, 2))]
+    ("window", "strides"),
+    [((2, 2), (2, 2)), ((3, 3), (2, 2)), ((2, 2), (3, 3)), ((3, 2), (2, 1)), ((12, 11), (1, 1))],
 )
-def test_on_a_flat_image_the_gradient_is_that_of_the_mean(
+def test_at_ties_the_first_pixel_takes_the_gradient(
     window: tuple[int, int], strides: tuple[int, int]
 ) -> None:
-    """All pixels of a window tie, and equal pixels outside of it must get nothing of its share."""
-    x = jnp.ones((1, 8, 7, 2))
+    """Flax's gradients, on whole numbers of which many are equal and on a flat image."""
+    numbers = jnp.asarray(np.random.default_rng(0).integers(0, 3, (2, 13, 14, 3)), jnp.float32)
+    weights = distinct(jax.eval_shape(lambda x: max_pool(x, window, strides), numbers).shape)
 
     @jax.jit
     def gradients(x: Array) -> list[Array]:
-        pools = (max_pool, nn.avg_pool)
-        return [jax.grad(lambda x, pool=pool: pool(x, window, strides).sum())(x) for pool in pools]
+        pools = (max_pool, nn.max_pool)
+        return [
+            jax.grad(weighted(partial(pool, strides=strides), weights))(x)
+            for pool in (partial(pools[0], window=window), partial(pools[1], window_shape=window))
+        ]
 
-    ours, mean = gradients(x)
-    np.testing.assert_allclose(ours, mean, rtol=1e-6)
+    for x in (numbers, jnp.ones_like(numbers)):
+        ours, theirs = gradients(x)
+        np.testing.assert_allclose(ours, theirs, atol=1e-6)
+
+
+def test_the_gradient_of_a_tie_by_hand() -> None:
+    x = jnp.array([[1.0, 3.0], [3.0, 3.0]]).reshape(1, 2, 2, 1)
+    gradient = jax.grad(lambda x: 6.0 * max_pool(x, (2, 2)).sum())(x)
+    np.testing.assert_array_equal(gradient[0, :, :, 0], [[0, 6], [0, 0]])
+
+
+@pytest.mark.parametrize("place", range(4))
+def test_nan_wins_wherever_it_stands(place: int) -> None:
+    x = jnp.arange(4.0).at[place].set(jnp.nan).reshape(1, 2, 2, 1)
+    y, gradient = jax.value_and_grad(lambda x: max_pool(x, (2, 2)).sum())(x)
+    assert np.isnan(y)
+    np.testing.assert_array_equal(gradient.ravel(), np.eye(4)[place])
+
+
+def test_gradients_through_a_layer_with_a_force_are_flax_ones() -> None:
+    """Compiled as a whole: XLA computes what the pool sees more than once, and rounds it anew."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    x = jax.random.normal(keys[0], (4, 64, 64, 3))
+
+    def gradients(pool: Callable[[Array], Array]) -> dict[str, Array]:
+        one = PhysicsLayer(64, 11, 4, 2, activation=nn.relu, pool=pool)
+        two = PhysicsLayer(16, 5, 1, 2, activation=nn.relu, pool=pool)
+        first = one.init(keys[1], x)["params"]
+        forces = 0.02 * jax.random.normal(keys[2], (64,))
+        second = two.init(keys[3], jnp.zeros((1, 7, 7, 64)))
+
+        def loss(first: dict[str, Array]) -> Array:
+            return two.apply(second, one.apply({"params": first}, x)).mean()
+
+        return jax.jit(jax.grad(loss))({**first, "neighbor_forces": forces})
+
+    expected = gradients(partial(nn.max_pool, window_shape=(3, 3), strides=(2, 2)))
+    for name, got in gradients(partial(max_pool, window=(3, 3), strides=(2, 2))).items():
+        error = jnp.linalg.norm(got - expected[name]) / jnp.linalg.norm(expected[name])
+        assert error < 1e-5, name
+
+
+def test_the_winners_lie_in_memory_between_the_passes() -> None:
+    """Else XLA looks for them again in the backward pass: slow, and with other rounding."""
+    step = jax.jit(jax.grad(lambda x: (max_pool(jnp.sin(x), (3, 3), (2, 2)) ** 2).sum()))
+    text = step.lower(jnp.zeros((2, 7, 7, 4))).compile().as_text()
+    assert re.search(r"= s8\[2,3,3,4\]\S* call\(", text)
 
 
 def test_negative_images_never_lose_to_the_padding() -> None:
