@@ -17,7 +17,7 @@ PACKAGE = ROOT / "physjax"
 ORDER = [
     {"errors", "calibration", "corruptions", "signals"},
     {"files"},
-    {"config", "coupled"},
+    {"config", "resistive"},
     {"runtime", "records", "hosts"},
     {"grid"},
     {"study_records"},
@@ -69,9 +69,9 @@ def test_a_file_imports_only_from_files_before_it(path: Path) -> None:
         assert RANK[other] < RANK[own], f"{own} imports {other}, which comes after it"
 
 
-def test_coupled_stands_alone() -> None:
-    for path in (PACKAGE / "coupled").rglob("*.py"):
-        assert imports(path) <= {"coupled", "files"}
+def test_resistive_stands_alone() -> None:
+    for path in (PACKAGE / "resistive").rglob("*.py"):
+        assert imports(path) <= {"resistive", "files"}
 
 
 @pytest.mark.parametrize(

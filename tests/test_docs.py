@@ -14,7 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physjax import cli, coupled
+from physjax import cli, resistive
 from physjax.config import ModelConfig
 from physjax.fold import fold
 from physjax.forces import LAWS, ForceLaw
@@ -127,6 +127,6 @@ def test_the_base_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_network_of_resistors_that_the_docs_train() -> None:
-    space = example("docs/coupled.md", "net")
+    space = example("docs/resistive.md", "net")
     assert space["net"].conductances.shape == (16,)
-    assert coupled.evaluate(space["trained"], space["task"]).squared_error < 1e-20
+    assert resistive.evaluate(space["trained"], space["task"]).squared_error < 1e-20

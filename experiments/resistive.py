@@ -1,4 +1,4 @@
-"""Coupled learning in resistor networks: `python experiments/coupled.py --task iris --seeds 20`."""
+"""Train networks of resistors: `python experiments/resistive.py --task iris --seeds 20`."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal
 import tyro
 
 from physjax import files
-from physjax.coupled import NetworkError
-from physjax.coupled.study import run_study
+from physjax.resistive import NetworkError
+from physjax.resistive.presets import run_study
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ def main(options: Options) -> None:
     if options.json:
         files.atomic_write(options.json, json.dumps(result, indent=1) + "\n")
     if options.figures:
-        from physjax.coupled import pictures
+        from physjax.resistive import figures
 
-        stem = f"coupled_{options.task}_{options.rule}"
-        course = pictures.draw_course(record, f"{options.task}, {options.rule} rule")
-        pictures.save(course, options.figures / f"{stem}_course.png")
-        states = pictures.draw_states(before[0], after[0], tasks[0])
-        pictures.save(states, options.figures / f"{stem}_network.png")
+        stem = f"resistive_{options.task}_{options.rule}"
+        course = figures.draw_course(record, f"{options.task}, {options.rule} rule")
+        figures.save(course, options.figures / f"{stem}_history.png")
+        states = figures.draw_states(before[0], after[0], tasks[0])
+        figures.save(states, options.figures / f"{stem}_network.png")
 
 
 if __name__ == "__main__":

@@ -12,10 +12,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from physjax import files
-from physjax.coupled.network import Graph, Network
-from physjax.coupled.solve import clamped_state, free_state
-from physjax.coupled.tasks import Task
-from physjax.coupled.train import Record
+from physjax.resistive.network import Graph, Network
+from physjax.resistive.solve import clamped_state, free_state
+from physjax.resistive.tasks import Task
+from physjax.resistive.train import Record
 
 
 def positions(graph: Graph) -> NDArray[np.float64]:

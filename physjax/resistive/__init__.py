@@ -1,13 +1,13 @@
-"""Coupled learning in resistor networks: a library on its own (see docs/coupled.md).
+"""Coupled learning in resistor networks: a library on its own (see docs/resistive.md).
 
-from physjax import coupled
+from physjax import resistive
 
-net = coupled.network(coupled.wheel(9))
-task = coupled.allostery(sources=(0, 4), outputs=(2, 6), targets=(0.3, 0.6))
-trained, record = coupled.train(net, task, coupled.ConductanceRule(), steps=2000)
+net = resistive.network(resistive.wheel(9))
+task = resistive.allostery(sources=(0, 4), outputs=(2, 6), targets=(0.3, 0.6))
+trained, record = resistive.train(net, task, resistive.ConductanceRule(), steps=2000)
 """
 
-from physjax.coupled.graphs import (
+from physjax.resistive.graphs import (
     disordered,
     from_networkx,
     random_graph,
@@ -15,7 +15,7 @@ from physjax.coupled.graphs import (
     square_lattice,
     wheel,
 )
-from physjax.coupled.network import (
+from physjax.resistive.network import (
     Graph,
     Network,
     NetworkError,
@@ -24,7 +24,7 @@ from physjax.coupled.network import (
     random_conductances,
     random_cuts,
 )
-from physjax.coupled.rules import (
+from physjax.resistive.rules import (
     Asynchronous,
     ConductanceRule,
     DiscreteRule,
@@ -35,9 +35,9 @@ from physjax.coupled.rules import (
     equilibrium_propagation_step,
     resistance_step,
 )
-from physjax.coupled.solve import clamped_state, free_state
-from physjax.coupled.tasks import Task, allostery, digits, iris, logic_gate, regression
-from physjax.coupled.train import Record, Score, evaluate, train, train_many
+from physjax.resistive.solve import clamped_state, free_state
+from physjax.resistive.tasks import Task, allostery, digits, iris, logic_gate, regression
+from physjax.resistive.train import Record, Score, evaluate, train, train_many
 
 __all__ = [
     "Asynchronous",

@@ -2,7 +2,7 @@
 
 The pure functions take drops of shape (E, samples) and average over the samples of the step (one
 sample a step is what the laboratory did). The dataclasses bind their constants and bounds, and are
-what :func:`physjax.coupled.train.train` takes. Signs are those of Dillavou, Stern, Liu & Durian,
+what :func:`physjax.resistive.train.train` takes. Signs are those of Dillavou, Stern, Liu & Durian,
 Phys. Rev. Applied 18, 014040 (2022), and of Stern et al., Phys. Rev. X 11, 021045 (2021).
 """
 
@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 from jax import Array
 
-from physjax.coupled.network import NetworkError
-from physjax.coupled.solve import Nudge
+from physjax.resistive.network import NetworkError
+from physjax.resistive.solve import Nudge
 
 BOUNDS = (1e-6, 1e6)
 
@@ -62,7 +62,7 @@ def equilibrium_propagation_step(
 
 
 class Rule(Protocol):
-    """What :func:`physjax.coupled.train.train` needs of a rule."""
+    """What :func:`physjax.resistive.train.train` needs of a rule."""
 
     @property
     def nudge(self) -> Nudge:

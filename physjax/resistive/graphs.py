@@ -11,7 +11,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import minimum_spanning_tree
 from scipy.spatial import Delaunay
 
-from physjax.coupled.network import Graph, NetworkError
+from physjax.resistive.network import Graph, NetworkError
 
 
 def from_networkx(graph: nx.Graph) -> Graph:

@@ -7,18 +7,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physjax import coupled
-from physjax.coupled.factored import FactorCache
-from physjax.coupled.linear import make_plan, multiply, solve
-from physjax.coupled.solve import drops, solve_states
+from physjax import resistive
+from physjax.resistive.factored import FactorCache
+from physjax.resistive.linear import make_plan, multiply, solve
+from physjax.resistive.solve import drops, solve_states
 
 METHODS = ("dense", "banded", "cg", "factored")
 GRAPHS = {
-    "wheel": coupled.wheel(9),
-    "ring": coupled.ring(7),
-    "torus": coupled.square_lattice(5, 6, periodic=True),
-    "random": coupled.random_graph(30, 60, 0),
-    "disordered": coupled.disordered(60, 120, 1),
+    "wheel": resistive.wheel(9),
+    "ring": resistive.ring(7),
+    "torus": resistive.square_lattice(5, 6, periodic=True),
+    "random": resistive.random_graph(30, 60, 0),
+    "disordered": resistive.disordered(60, 120, 1),
 }
 
 
@@ -55,7 +55,7 @@ def test_both_states_equal_two_independent_solves(method, samples):
     # The clamped state by one factorisation, against a solve with the outputs among the held nodes.
     graph = GRAPHS["disordered"]
     rng = np.random.default_rng(1)
-    net = coupled.network(graph, rng.uniform(0.2, 2.0, graph.num_edges))
+    net = resistive.network(graph, rng.uniform(0.2, 2.0, graph.num_edges))
     sources, outputs, eta = (3, 10, 40), (20, 55), 0.3
     x, y = rng.uniform(size=(samples, 3)), rng.uniform(size=(samples, 2))
     held, wanted = dict(zip(sources, x.T, strict=True)), dict(zip(outputs, y.T, strict=True))
@@ -65,8 +65,8 @@ def test_both_states_equal_two_independent_solves(method, samples):
             net.effective
         )
         free_drops = drops(plan, states.free)
-    free = coupled.free_state(net, held, "dense")
-    clamped = coupled.clamped_state(net, held, wanted, eta, "dense")
+    free = resistive.free_state(net, held, "dense")
+    clamped = resistive.clamped_state(net, held, wanted, eta, "dense")
     np.testing.assert_allclose(np.asarray(states.free).T, free, atol=1e-9)
     np.testing.assert_allclose(np.asarray(states.clamped).T, clamped, atol=1e-9)
     tail, head = graph.edges[7]
@@ -87,7 +87,7 @@ def test_current_nudge_feeds_its_current_into_the_outputs():
 
 
 def test_old_factors_still_solve_the_changed_network():
-    graph = coupled.square_lattice(12, 12)
+    graph = resistive.square_lattice(12, 12)
     rng = np.random.default_rng(3)
     plan = make_plan(graph, (0,), (100,), "factored")
     cache = FactorCache(plan.edges, len(plan.free))
@@ -117,21 +117,21 @@ def test_auto_chooses_by_size():
     def method(graph, stacked=False):
         return make_plan(graph, (0, graph.num_nodes - 1), (5,), "auto", stacked).method
 
-    assert method(coupled.wheel(9)) == "dense"
-    assert method(coupled.square_lattice(6, 21)) == "dense"
-    assert method(coupled.square_lattice(6, 21), stacked=True) == "banded"
-    assert method(coupled.random_graph(200, 600, 0)) == "dense"
-    assert method(coupled.square_lattice(60, 60)) == "factored"
+    assert method(resistive.wheel(9)) == "dense"
+    assert method(resistive.square_lattice(6, 21)) == "dense"
+    assert method(resistive.square_lattice(6, 21), stacked=True) == "banded"
+    assert method(resistive.random_graph(200, 600, 0)) == "dense"
+    assert method(resistive.square_lattice(60, 60)) == "factored"
 
 
 @settings(derandomize=True, deadline=None, max_examples=25)
 @given(st.integers(0, 10**6), st.sampled_from([3, 6]), st.sampled_from([2, 5]), st.floats(-3, 3))
 def test_current_is_conserved_on_any_lattice(seed, rows, columns, spread):
     rng = np.random.default_rng(seed)
-    graph = coupled.square_lattice(rows, columns)
-    net = coupled.network(graph, np.exp(spread * rng.uniform(-1, 1, graph.num_edges)))
+    graph = resistive.square_lattice(rows, columns)
+    net = resistive.network(graph, np.exp(spread * rng.uniform(-1, 1, graph.num_edges)))
     a, b = rng.choice(graph.num_nodes, 2, replace=False).tolist()
-    voltages = coupled.free_state(net, {a: 0.0, b: 1.0}, "factored")
+    voltages = resistive.free_state(net, {a: 0.0, b: 1.0}, "factored")
     current = laplacian(graph, net.conductances) @ voltages
     assert current[a] == pytest.approx(-current[b], rel=1e-7)
     inner = np.setdiff1d(np.arange(graph.num_nodes), [a, b])

@@ -1,7 +1,7 @@
-"""Updates per second of coupled learning, beside a plain NumPy/SciPy loop, interleaved in one run.
+"""Updates per second of resistor networks, compared with a SciPy loop, interleaved in one run.
 
-    python benchmarks/coupled.py --json results/coupled/benchmark.json \\
-        --figure docs/figures/coupled_scaling.png
+    python benchmarks/resistive.py --json results/resistive/benchmark.json \\
+        --figure docs/figures/resistive_scaling.png
 
 The baseline does what a careful SciPy user would: the sparsity pattern is built once, a step fills
 in the conductances, and the free and the clamped system are factored with `splu` (minimum-degree
@@ -24,30 +24,30 @@ from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
 from measuring import announce, write
-from physjax import coupled
-from physjax.coupled.linear import make_plan
+from physjax import resistive
+from physjax.resistive.linear import make_plan
 
 Floats = NDArray[np.float64]
 ALPHA, ETA = 0.5, 1e-3
-RULE = coupled.ConductanceRule(ALPHA, ETA)
+RULE = resistive.ConductanceRule(ALPHA, ETA)
 
 
 @dataclass(frozen=True)
 class Case:
     """A network size; `seeds` networks are trained side by side, for `steps` updates each."""
 
-    graph: coupled.Graph
+    graph: resistive.Graph
     seeds: int
     steps: int
     baseline_steps: int
 
 
 CASES = (
-    Case(coupled.wheel(9), 1024, 200, 300),
-    Case(coupled.square_lattice(6, 21), 256, 60, 200),
-    Case(coupled.disordered(100, 225, 0), 64, 60, 200),
-    Case(coupled.square_lattice(37, 69), 1, 60, 30),
-    Case(coupled.square_lattice(205, 245), 1, 10, 2),
+    Case(resistive.wheel(9), 1024, 200, 300),
+    Case(resistive.square_lattice(6, 21), 256, 60, 200),
+    Case(resistive.disordered(100, 225, 0), 64, 60, 200),
+    Case(resistive.square_lattice(37, 69), 1, 60, 30),
+    Case(resistive.square_lattice(205, 245), 1, 10, 2),
 )
 
 
@@ -64,7 +64,7 @@ class Options:
 class PlainLoop:
     """The SciPy baseline for one network: free and clamped state, each its own factorisation."""
 
-    def __init__(self, graph: coupled.Graph, task: coupled.Task) -> None:
+    def __init__(self, graph: resistive.Graph, task: resistive.Task) -> None:
         self.tail, self.head = graph.edges.T
         self.num_nodes = graph.num_nodes
         self.sources, self.outputs = list(task.sources), list(task.outputs)
@@ -125,23 +125,25 @@ class PlainLoop:
 
 def measure(case: Case, rounds: int) -> dict[str, Any]:
     graph, last = case.graph, case.graph.num_nodes - 1
-    task = coupled.allostery((0, last - last // 4), (last // 3, 2 * last // 3), targets=(0.3, 0.6))
+    task = resistive.allostery(
+        (0, last - last // 4), (last // 3, 2 * last // 3), targets=(0.3, 0.6)
+    )
     nets = [
-        coupled.network(graph, coupled.random_conductances(graph, seed, 0.5, 2.0))
+        resistive.network(graph, resistive.random_conductances(graph, seed, 0.5, 2.0))
         for seed in range(case.seeds)
     ]
     loop = PlainLoop(graph, task)
 
     def ours(count: int) -> tuple[float, Floats]:
         start = time.perf_counter()
-        after, _ = coupled.train_many(nets[:count], task, RULE, steps=case.steps, records=1)
+        after, _ = resistive.train_many(nets[:count], task, RULE, steps=case.steps, records=1)
         return time.perf_counter() - start, after[0].conductances
 
     # Compile every variant first; and the answer must be the loop's.
     compile_seconds, _ = ours(case.seeds)
     ours(1)
     agreed = min(case.steps, 5)
-    after, _ = coupled.train(nets[0], task, RULE, steps=agreed, records=1)
+    after, _ = resistive.train(nets[0], task, RULE, steps=agreed, records=1)
     expected = loop.run(np.asarray(nets[0].conductances), agreed)
     difference = float(np.abs(after.conductances / expected - 1).max())
     times: dict[str, list[float]] = {"plain": [], "one": [], "batched": []}
@@ -179,8 +181,8 @@ def draw(rows: list[dict[str, Any]], slopes: dict[str, float], path: Path) -> No
     axes = figure.subplots()
     for key, label in (
         ("plain_updates_per_second", "NumPy/SciPy loop, splu"),
-        ("single_updates_per_second", "physjax.coupled, one network"),
-        ("updates_per_second", "physjax.coupled, networks side by side"),
+        ("single_updates_per_second", "physjax.resistive, one network"),
+        ("updates_per_second", "physjax.resistive, networks side by side"),
     ):
         edges = [row["edges"] for row in rows]
         seconds = [1 / row[key] for row in rows]

@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
-from physjax.coupled import tasks
-from physjax.coupled.graphs import random_graph, wheel
-from physjax.coupled.network import Graph, Network, NetworkError, network, random_conductances
-from physjax.coupled.network import random_cuts as find_cuts
-from physjax.coupled.rules import (
+from physjax.resistive import tasks
+from physjax.resistive.graphs import random_graph, wheel
+from physjax.resistive.network import Graph, Network, NetworkError, network, random_conductances
+from physjax.resistive.network import random_cuts as find_cuts
+from physjax.resistive.rules import (
     Asynchronous,
     ConductanceRule,
     DiscreteRule,
@@ -25,8 +25,8 @@ from physjax.coupled.rules import (
     ResistanceRule,
     Rule,
 )
-from physjax.coupled.tasks import Task
-from physjax.coupled.train import Record, evaluate, train_many
+from physjax.resistive.tasks import Task
+from physjax.resistive.train import Record, evaluate, train_many
 
 RULES = ("conductance", "resistance", "discrete", "equilibrium")
 

@@ -19,11 +19,11 @@ import numpy as np
 from jax import Array, lax
 from numpy.typing import NDArray
 
-from physjax.coupled.linear import DENSE_BELOW, Method, Plan, make_plan
-from physjax.coupled.network import Network, NetworkError, check_wiring, cut
-from physjax.coupled.rules import Rule
-from physjax.coupled.solve import check_residual, drops, needs_guess, solve_free, solve_states
-from physjax.coupled.tasks import Task
+from physjax.resistive.linear import DENSE_BELOW, Method, Plan, make_plan
+from physjax.resistive.network import Network, NetworkError, check_wiring, cut
+from physjax.resistive.rules import Rule
+from physjax.resistive.solve import check_residual, drops, needs_guess, solve_free, solve_states
+from physjax.resistive.tasks import Task
 
 Floats = NDArray[np.float64]
 
@@ -76,14 +76,14 @@ def train(
         the laboratory's way. None: all training samples every time.
       seed: of the order of the samples, and of asynchronous updates.
       records: about how many times to write down loss and resistances, after the start's.
-      method: of the linear solves, see :mod:`physjax.coupled.linear`.
+      method: of the linear solves, see :mod:`physjax.resistive.linear`.
       damage: {step: edges to cut before that update}.
 
     Returns:
       The trained network, and the record.
 
     Raises:
-      NetworkError: see :func:`physjax.coupled.network.check_wiring`; a singular system.
+      NetworkError: see :func:`physjax.resistive.network.check_wiring`; a singular system.
     """
     trained, record = _train(
         [net],

@@ -28,11 +28,11 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.csgraph import reverse_cuthill_mckee
 
-from physjax.coupled.factored import FactorCache
-from physjax.coupled.network import Graph, NetworkError
+from physjax.resistive.factored import FactorCache
+from physjax.resistive.network import Graph, NetworkError
 
 Method = Literal["auto", "dense", "banded", "cg", "factored"]
-DENSE_BELOW = 40  # free nodes; below, one LAPACK call beats a scan (benchmarks/coupled.py)
+DENSE_BELOW = 40  # free nodes; below, one LAPACK call beats a scan (benchmarks/resistive.py)
 DENSE_LIMIT = 400
 BAND_LIMIT = 24
 CG_MAX_STEPS = 20_000

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from physjax import coupled
-from physjax.coupled.linear import make_plan
-from physjax.coupled.solve import drops, solve_states
+from physjax import resistive
+from physjax.resistive.linear import make_plan
+from physjax.resistive.solve import drops, solve_states
 
 
 def dense_state(graph, conductances, held):
@@ -30,7 +30,7 @@ def dense_state(graph, conductances, held):
     return voltages
 
 
-GRAPH = coupled.wheel(9)
+GRAPH = resistive.wheel(9)
 
 
 def example(seed, num_targets):
@@ -79,7 +79,7 @@ def update(graph, k, sources, targets, eta):
     """dk of the conductance rule with alpha = 1."""
     free, clamped = both_drops(graph, k, sources, targets, eta)
     with jax.enable_x64(True):
-        return np.asarray(coupled.conductance_step(free, clamped, 1.0, eta))
+        return np.asarray(resistive.conductance_step(free, clamped, 1.0, eta))
 
 
 def test_oracle_1_one_target_is_gradient_descent():
@@ -106,7 +106,7 @@ def test_equilibrium_propagation_is_gradient_descent_for_several_targets():
         graph, k, sources, targets = example(seed, 3)
         free, nudged = both_drops(graph, k, sources, targets, 1e-5, "current")
         with jax.enable_x64(True):
-            dk = np.asarray(coupled.equilibrium_propagation_step(free, nudged, 1.0, 1e-5))
+            dk = np.asarray(resistive.equilibrium_propagation_step(free, nudged, 1.0, 1e-5))
         np.testing.assert_allclose(
             dk, -0.5 * gradient(graph, k, sources, targets), rtol=1e-3, atol=1e-7
         )
@@ -130,10 +130,10 @@ def test_oracle_2_sum_of_squared_conductances_is_conserved():
 @pytest.mark.parametrize("seed", range(5))
 def test_oracle_3_voltages_lie_between_the_sources(seed):
     rng = np.random.default_rng(seed)
-    graph = coupled.disordered(60, 120, seed)
-    net = coupled.network(graph, np.exp(rng.normal(0, 3, graph.num_edges)))
+    graph = resistive.disordered(60, 120, seed)
+    net = resistive.network(graph, np.exp(rng.normal(0, 3, graph.num_edges)))
     held = dict(zip(rng.permutation(60)[:4].tolist(), rng.normal(size=4), strict=True))
-    voltages = coupled.free_state(net, held)
+    voltages = resistive.free_state(net, held)
     assert min(held.values()) - 1e-12 <= voltages.min()
     assert voltages.max() <= max(held.values()) + 1e-12
     inner = np.setdiff1d(np.arange(60), list(held))
@@ -142,14 +142,16 @@ def test_oracle_3_voltages_lie_between_the_sources(seed):
 
 
 def test_oracle_4_xor_fails_and_and_succeeds():
-    graph = coupled.random_graph(12, 40, 0)
-    nets = [coupled.network(graph, coupled.random_conductances(graph, s, 0.5, 2)) for s in range(8)]
-    rule = coupled.ConductanceRule(0.5, 1e-3, bounds=(1e-3, 1e2))
+    graph = resistive.random_graph(12, 40, 0)
+    nets = [
+        resistive.network(graph, resistive.random_conductances(graph, s, 0.5, 2)) for s in range(8)
+    ]
+    rule = resistive.ConductanceRule(0.5, 1e-3, bounds=(1e-3, 1e2))
     errors, accuracies = {}, {}
     for gate in ("xor", "and"):
-        task = coupled.logic_gate(tuple(range(6)), (6,), gate)
-        after, _ = coupled.train_many(nets, task, rule, steps=2000, batch=None, records=2)
-        scores = [coupled.evaluate(net, task) for net in after]
+        task = resistive.logic_gate(tuple(range(6)), (6,), gate)
+        after, _ = resistive.train_many(nets, task, rule, steps=2000, batch=None, records=2)
+        scores = [resistive.evaluate(net, task) for net in after]
         errors[gate] = [score.squared_error for score in scores]
         accuracies[gate] = [score.accuracy for score in scores]
     distance = 0.2
@@ -163,28 +165,31 @@ def test_oracle_4_xor_fails_and_and_succeeds():
 
 def test_oracle_4_superposition():
     graph, k, sources, _ = example(3, 1)
-    net = coupled.network(graph, k)
+    net = resistive.network(graph, k)
     a, b = list(sources)
-    one = coupled.free_state(net, {a: 1.0, b: 0.0}), coupled.free_state(net, {a: 0.0, b: 1.0})
-    both = coupled.free_state(net, {a: 0.3, b: -2.0})
+    one = resistive.free_state(net, {a: 1.0, b: 0.0}), resistive.free_state(net, {a: 0.0, b: 1.0})
+    both = resistive.free_state(net, {a: 0.3, b: -2.0})
     np.testing.assert_allclose(both, 0.3 * one[0] - 2.0 * one[1], atol=1e-13)
 
 
 def train_discrete(eta, seeds=48, cuts=0):
     """600 updates of 16 edges with 128 steps towards two targets: the error before and after."""
-    graph = coupled.wheel(9)
+    graph = resistive.wheel(9)
     rng = np.random.default_rng(0)
     nets = [
-        coupled.network(graph, coupled.random_conductances(graph, s, 0.5, 2.0))
+        resistive.network(graph, resistive.random_conductances(graph, s, 0.5, 2.0))
         for s in range(seeds)
     ]
     if cuts:
         nets = [
-            coupled.cut(net, coupled.random_cuts(net, cuts, seed)) for seed, net in enumerate(nets)
+            resistive.cut(net, resistive.random_cuts(net, cuts, seed))
+            for seed, net in enumerate(nets)
         ]
-    tasks = [coupled.allostery((0, 4), (2, 6), (0.0, 1.0), rng.uniform(0.2, 0.8, 2)) for _ in nets]
-    rule = coupled.DiscreteRule(eta=eta, levels=128)
-    _, record = coupled.train_many(nets, tasks, rule, steps=600, records=1)
+    tasks = [
+        resistive.allostery((0, 4), (2, 6), (0.0, 1.0), rng.uniform(0.2, 0.8, 2)) for _ in nets
+    ]
+    rule = resistive.DiscreteRule(eta=eta, levels=128)
+    _, record = resistive.train_many(nets, tasks, rule, steps=600, records=1)
     return record.squared_error[:, 0], record.squared_error[:, -1]
 
 
@@ -210,15 +215,15 @@ def test_oracle_6_single_precision_spoils_the_rule_written_as_a_difference_of_sq
     single = clamped[:, 0].astype(np.float32) ** 2 - free[:, 0].astype(np.float32) ** 2
     assert np.abs(single - exact).max() > 1e-3 * np.abs(exact).max()
     with jax.enable_x64(True):
-        dk = np.asarray(coupled.conductance_step(free, clamped, 1.0, 1e-4))
+        dk = np.asarray(resistive.conductance_step(free, clamped, 1.0, 1e-4))
     np.testing.assert_allclose(dk, -exact / 1e-4, rtol=1e-6, atol=1e-12)
 
 
 def test_oracle_6_training_is_double_precision_and_leaves_the_process_alone():
-    graph = coupled.wheel(9)
-    task = coupled.allostery((0, 4), (2, 6), targets=(0.35, 0.6))
-    rule = coupled.ConductanceRule(0.5, 1e-3)
-    net, record = coupled.train(coupled.network(graph), task, rule, steps=3000, records=3)
+    graph = resistive.wheel(9)
+    task = resistive.allostery((0, 4), (2, 6), targets=(0.35, 0.6))
+    rule = resistive.ConductanceRule(0.5, 1e-3)
+    net, record = resistive.train(resistive.network(graph), task, rule, steps=3000, records=3)
     assert record.squared_error[-1] < 1e-20
     assert net.conductances.dtype == np.float64
     assert jax.numpy.ones(2).dtype == np.float32
@@ -228,9 +233,9 @@ def test_rules_agree_edge_by_edge_in_sign():
     for seed, eta in itertools.product(range(5), (1e-3, 1.0)):
         graph, k, sources, targets = example(seed, 2)
         free, clamped = both_drops(graph, k, sources, targets, eta)
-        dk = np.asarray(coupled.conductance_step(free, clamped, 1.0, eta))
-        dr = np.asarray(coupled.resistance_step(1 / k, free, clamped, 1.0))
-        sign = np.asarray(coupled.discrete_step(free, clamped, 1.0))
+        dk = np.asarray(resistive.conductance_step(free, clamped, 1.0, eta))
+        dr = np.asarray(resistive.resistance_step(1 / k, free, clamped, 1.0))
+        sign = np.asarray(resistive.discrete_step(free, clamped, 1.0))
         moving = np.abs(dk) > 1e-9
         assert (np.sign(dr) == -np.sign(dk))[moving].all()
         assert (np.sign(sign) == np.sign(dr))[moving].all()

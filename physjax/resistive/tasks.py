@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.datasets import load_digits, load_iris
 
-from physjax.coupled.network import NetworkError
+from physjax.resistive.network import NetworkError
 
 Floats = NDArray[np.float64]
 

@@ -22,8 +22,8 @@ import numpy as np
 from jax import Array
 from numpy.typing import ArrayLike, NDArray
 
-from physjax.coupled.linear import Method, Plan, make_plan, multiply, solve
-from physjax.coupled.network import Network, NetworkError, check_wiring
+from physjax.resistive.linear import Method, Plan, make_plan, multiply, solve
+from physjax.resistive.network import Network, NetworkError, check_wiring
 
 Nudge = Literal["voltage", "current"]
 RESIDUAL_LIMIT = 1e-6
@@ -49,7 +49,7 @@ def solve_states(
     """Free and clamped state of every sample: pure, for use under jit, vmap and scan.
 
     Args:
-      plan: from :func:`physjax.coupled.linear.make_plan`.
+      plan: from :func:`physjax.resistive.linear.make_plan`.
       effective: conductances in siemens, shape (E,), 0 on cut edges.
       inputs: source voltages, shape (samples, S).
       targets: output voltages wanted, shape (samples, T).
@@ -117,7 +117,7 @@ def free_state(
       Voltages of shape (N,), or (samples, N).
 
     Raises:
-      NetworkError: see :func:`physjax.coupled.network.check_wiring`, or a singular system.
+      NetworkError: see :func:`physjax.resistive.network.check_wiring`, or a singular system.
     """
     return _solve_held(net, sources, method)
 
