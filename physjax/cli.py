@@ -5,12 +5,15 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import tyro
 
+from physjax import output
 from physjax.config import RECIPES, Config, ConfigError, to_dict
 from physjax.errors import Interrupted, NotFinite, UserError
 
@@ -73,15 +76,26 @@ def exit_code(job: Callable[[], None]) -> int:
 
     0: done; 1: the training diverged; 2: it cannot be done as asked; 128 + n: ended by signal n.
     """
-    try:
-        job()
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    except NotFinite as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    except Interrupted as stop:
-        print(stop, file=sys.stderr)
-        return stop.exit_code
+    with output.settled():
+        try:
+            job()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except NotFinite as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except Interrupted as stop:
+            print(stop, file=sys.stderr)
+            return stop.exit_code
+        except KeyboardInterrupt:
+            print("stopped by SIGINT", file=sys.stderr)
+            return 128 + signal.SIGINT
+        except OSError as error:
+            # A full disk, a folder without permission: of the machine, not of the program.
+            if error.errno is None or error.strerror is None:
+                raise
+            named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            print(f"error: {named}{error.strerror}", file=sys.stderr)
+            return 2
     return 0

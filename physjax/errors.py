@@ -11,16 +11,32 @@ class UserError(ValueError):
 
 
 class NotFinite(ArithmeticError):
-    """The loss became infinite or not a number; the message says at which step."""
+    """Something that must be a number became infinite or not a number.
+
+    Attributes:
+      step: the step at which it did, from 1.
+      reason: that in words, without what to do about it.
+    """
+
+    def __init__(self, what: str, step: int, advice: str = "") -> None:
+        self.step = step
+        self.reason = f"{what} is not finite at step {step}"
+        super().__init__(f"{self.reason}; {advice}" if advice else self.reason)
 
 
 class Interrupted(Exception):
-    """SIGINT or SIGTERM came, and the work is saved."""
+    """A signal came, and the work is saved.
 
-    def __init__(self, number: int, folder: Path, step: int) -> None:
+    Args:
+      number: the signal's.
+      folder: where the work is.
+      done: how far it has come, e.g. "at step 12".
+    """
+
+    def __init__(self, number: int, folder: Path, done: str) -> None:
         super().__init__(
-            f"stopped by {signal.Signals(number).name} at step {step}; the same command goes on "
-            f"from there ({folder})"
+            f"stopped by {signal.Signals(number).name} {done}; the same command goes on from "
+            f"there ({folder})"
         )
         self.exit_code = 128 + number
         """128 + the signal's number, as a shell reports a process that a signal ended."""

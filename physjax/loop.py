@@ -6,8 +6,10 @@ last checkpoint and ends bit for bit where it would have ended anyway.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +18,8 @@ import jax.numpy as jnp
 import numpy as np
 from rich.console import Console
 
-from physjax import data, hosts, runtime, tensorboard
-from physjax.checkpoint import Checkpoints
+from physjax import data, hosts, runtime, signals, tensorboard
+from physjax.checkpoint import Checkpoints, check_path
 from physjax.config import Config, ConfigError, run_name, validate
 from physjax.devices import compile_step, place
 from physjax.diagnostics import diagnostics
@@ -27,14 +29,15 @@ from physjax.optim import make_schedule
 from physjax.progress import Display, format_seconds
 from physjax.records import (
     EpochRecord,
+    Line,
     Result,
     RunFolder,
     RunRecord,
     best_epoch,
+    digest,
     selected_by,
     usual_rate,
 )
-from physjax.signals import Signals
 from physjax.state import NEVER, Metrics, init_state
 from physjax.step import Evaluation, eval_step, evaluation_starts, train_step
 from physjax.task import Task, epoch_order
@@ -65,47 +68,60 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
     when a signal came.
     """
     _check_names(config)
-    with hosts.together("load the images"):
-        dataset = data.load(config.data)
-    if not hosts.same(int(dataset.info.fingerprint[:7], 16)):
-        raise data.DataError(
-            f"the hosts of this run hold different images of {dataset.info.name} (here "
-            f"{dataset.info.source}, fingerprint {dataset.info.fingerprint[:12]}); give all of "
-            "them the same copy"
-        )
-    # What was loaded counts: where a download fails half-way, `auto` means the digits after all.
-    config = _with_dataset(config, dataset.info.name)
-    folder = RunFolder(Path(config.run.runs_dir) / run_name(config))
-    shards = _shards(config)
-    task = Task(config, dataset.info, len(dataset.train.labels), shards)
-    _open(folder, config)
-    if not hosts.is_first():
-        console = Console(quiet=True)
-    with (
-        Display(folder.path.name, task.total_steps, console) as display,
-        Signals().caught() as signals,
-    ):
-        if dataset.info.notice:
-            display.say(dataset.info.notice, loud=True)
-        result = folder.read_result()
-        if result is not None:
-            display.say(f"{folder.path} is complete already")
-            return folder.read()
-        return _Run(task, dataset, folder, display, signals).go()
+    check_path(_folder(config).path)
+    with signals.caught() as caught, contextlib.ExitStack() as held:
+        with hosts.together("load the images"):
+            dataset = data.load(config.data)
+        if not hosts.same(int(dataset.info.fingerprint[:7], 16)):
+            raise data.DataError(
+                f"the hosts of this run hold different images of {dataset.info.name} (here "
+                f"{dataset.info.source}, fingerprint {dataset.info.fingerprint[:12]}); give all "
+                "of them the same copy"
+            )
+        # What was loaded counts: where a download fails half-way, `auto` means the digits.
+        config = _with_dataset(config, dataset.info.name)
+        folder = _folder(config)
+        task = Task(config, dataset.info, len(dataset.train.labels), _shards(config))
+        _open(folder, config, held)
+        if not hosts.is_first():
+            console = Console(quiet=True)
+        with Display(folder.path.name, task.total_steps, console) as display:
+            if dataset.info.notice:
+                display.say(dataset.info.notice, loud=True)
+            if folder.read_result() is not None:
+                record = folder.read()
+                display.say(f"{folder.path} is complete already")
+            else:
+                record = _Run(task, dataset, folder, display, caught).go()
+        # A signal that came too late to stop anything ends what would have followed, like a study.
+        received = hosts.largest(caught.received or 0)
+        if received:
+            raise Interrupted(received, folder.path, "when the run had ended")
+        return record
 
 
-def _open(folder: RunFolder, config: Config) -> None:
-    """Start the folder, or go on in it: the first host writes, and all see the same."""
+def _folder(config: Config) -> RunFolder:
+    return RunFolder(Path(config.run.runs_dir) / run_name(config))
+
+
+def _open(folder: RunFolder, config: Config, held: contextlib.ExitStack) -> None:
+    """Start the folder, or go on in it, and hold it against other processes.
+
+    The first host writes, and all see the same.
+    """
     with hosts.together("open the run's folder"):
         if hosts.is_first():
-            folder.open(config)
+            folder.check(config)
+            # What has ended is only read, also where nothing may be written.
+            if folder.read_result() is None:
+                held.enter_context(folder.locked())
+                folder.open(config)
     with hosts.together("see the run's folder"):
         if not folder.path.exists():
             raise hosts.HostError(
                 f"{folder.path} is not on this host: give a --runs-dir on a disk that all share"
             )
-        if not hosts.is_first():
-            folder.open(config)
+        folder.check(config)
 
 
 def _shards(config: Config) -> int:
@@ -130,11 +146,11 @@ class _Run:
         dataset: data.Dataset,
         folder: RunFolder,
         display: Display,
-        signals: Signals,
+        caught: signals.Signals,
     ) -> None:
         self.task, self.config = task, task.config
-        self.dataset, self.folder, self.display, self.signals = dataset, folder, display, signals
-        self.epochs: list[EpochRecord] = []
+        self.dataset, self.folder, self.display, self.signals = dataset, folder, display, caught
+        self.lines: list[Line] = []
         self.schedule = make_schedule(self.config.optim, task.total_steps)
         self.events = (
             tensorboard.open_writer(folder.path / "tensorboard")
@@ -142,12 +158,22 @@ class _Run:
             else None
         )
 
+    @property
+    def epochs(self) -> list[EpochRecord]:
+        """Those that are in metrics.jsonl."""
+        return [line.epoch for line in self.lines]
+
     def go(self) -> RunRecord:
+        # What only the record at the end needs is looked up now, not after hours.
+        self.facts = {
+            "device": runtime.device_facts(self.task.shards),
+            "versions": runtime.versions(),
+        }
         self.checkpoints = Checkpoints(self.folder.checkpoints, self._best_step)
         try:
             self._start()
             evaluation = None
-            for epoch in range(len(self.epochs), self.config.optim.epochs):
+            for epoch in range(len(self.lines), self.config.optim.epochs):
                 evaluation = self._epoch(epoch)
             self._finish(evaluation or self._evaluate(self.test))
         finally:
@@ -160,15 +186,22 @@ class _Run:
         task = self.task
         self.state = place(task, init_state(task))
         self.step = 0
-        saved = self.checkpoints.restore(self.state)
+        lines = self.folder.read_lines()
+        saved = self.checkpoints.restore(self.state, accept=lambda about: _fit(about, lines))
         if saved is not None:
             self.state, self.step = saved, int(saved.step)
-            self.epochs = [e for e in self.folder.read_epochs() if e.step <= self.step]
             self.display.say(
                 f"resumed {self.folder.path} at step {self.step} of {task.total_steps}"
             )
+        elif lines:
+            self.display.say(
+                f"there is no checkpoint in {self.folder.checkpoints}: the run begins anew",
+                loud=True,
+            )
+        self.lines = [line for line in lines if line.epoch.step <= self.step]
         if hosts.is_first():
-            self.folder.write_epochs(tuple(self.epochs))
+            self.folder.keep_lines(self.lines)
+        self._poll()
         self.last_save = time.monotonic()
         self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
 
@@ -195,6 +228,7 @@ class _Run:
             compiled[repeat] = compile_step(
                 task, train_step, self.state, *self.train, example, repeat=repeat, donate=True
             )
+            self._poll()
         self.train_calls = compiled
         self.eval_calls: dict[int, Any] = {}
         for split in (self.test, self.validation):
@@ -202,6 +236,7 @@ class _Run:
                 self.eval_calls[len(split[1])] = compile_step(
                     task, eval_step, self.state.variables, *split, np.int32(0)
                 )
+                self._poll()
         self.compile_seconds = time.monotonic() - began
         runtime.trim_memory()
         self.display.say(
@@ -258,9 +293,11 @@ class _Run:
             validation_accuracy=None if held is None else held.accuracy,
             physics=diagnostics(self.state.params, test.diagnostics),
         )
-        self.epochs.append(record)
+        self._check_record(record)
         if hosts.is_first():
-            self.folder.append_epoch(record)
+            self.lines.append(self.folder.append_epoch(record))
+        else:
+            self.lines.append(Line("", record))
         if self.events is not None:
             tensorboard.write_epoch(self.events, record)
         self._report(record)
@@ -301,21 +338,40 @@ class _Run:
         """The epoch's training metrics so far. Raises NotFinite before anything is saved."""
         metrics = jax.tree.map(np.array, self.state.metrics)
         if metrics.bad_step != NEVER:
-            raise NotFinite(
-                f"the loss is not finite at step {int(metrics.bad_step) + 1}; the last good "
-                f"checkpoint stays in {self.folder.checkpoints}; a lower --learning-rate may help"
-            )
+            raise self._not_finite("the loss", int(metrics.bad_step) + 1)
         return metrics
 
+    def _check_record(self, record: EpochRecord) -> None:
+        """Raise NotFinite where an evaluation is: bad parameters need not show in any batch."""
+        for name in ("test_loss", "validation_loss"):
+            if not np.isfinite(getattr(record, name) or 0.0):
+                what = f"the {name.removesuffix('_loss')} loss"
+                raise self._not_finite(what, record.step)
+        for layer, values in record.physics.items():
+            for name, value in values.items():
+                if not np.isfinite(value):
+                    raise self._not_finite(f"{name} of {layer}", record.step)
+
+    def _not_finite(self, what: str, step: int) -> NotFinite:
+        return NotFinite(
+            what,
+            step,
+            f"the last good checkpoint stays in {self.folder.checkpoints}; a lower --learning-rate "
+            "may help",
+        )
+
     def _poll(self) -> None:
+        """Stop, with everything saved, where a signal has come."""
         received = hosts.largest(self.signals.received or 0)
         if received:
-            self._save()
+            if self.step:
+                self._save()
             self.checkpoints.close()
-            raise Interrupted(received, self.folder.path, self.step)
+            raise Interrupted(received, self.folder.path, f"at step {self.step}")
 
     def _save(self) -> None:
-        self.checkpoints.save(self.state, self.step)
+        about = {"lines": len(self.lines), "records": digest(self.lines)}
+        self.checkpoints.save(self.state, self.step, about)
         self.last_save = time.monotonic()
 
     def _evaluate(self, split: tuple[jax.Array, jax.Array]) -> Evaluation:
@@ -355,8 +411,7 @@ class _Run:
             compile_seconds=self.compile_seconds,
             images_per_second=usual_rate(self.epochs),
             peak_memory_mib=runtime.peak_memory_mib(),
-            device=runtime.device_facts(self.task.shards),
-            versions=runtime.versions(),
+            **self.facts,
             data={
                 "name": info.name,
                 "title": info.title,
@@ -368,9 +423,20 @@ class _Run:
             },
             confusion=evaluation.confusion.tolist(),
         )
+        # The result stands for what is on the disk.
+        self.checkpoints.wait()
         if hosts.is_first():
             self.folder.write_result(result)
-        hosts.wait()
+
+
+def _fit(about: Mapping[str, Any], lines: Sequence[Line]) -> str:
+    """Why a run cannot go on from a checkpoint with these lines of metrics.jsonl; "": it can."""
+    wanted = int(about["lines"])
+    if len(lines) < wanted:
+        return f"metrics.jsonl has {len(lines)} sound lines, and {wanted} belong to it"
+    if digest(lines[:wanted]) != about["records"]:
+        return f"the first {wanted} lines of metrics.jsonl are not those it was saved with"
+    return ""
 
 
 def _arrays(task: Task, split: data.Split) -> tuple[jax.Array, jax.Array]:

@@ -10,7 +10,8 @@ from typing import Any
 
 from physjax.config import Config
 from physjax.data import DATASETS
-from physjax.records import RecordError, Result, RunFolder
+from physjax.errors import UserError
+from physjax.records import Result, RunFolder
 from physjax.study_records import read_record
 
 Ended = tuple[Config, Result]
@@ -40,6 +41,10 @@ class Costs:
 
     def add(self, config: Config, result: Result) -> None:
         """Take one more run into account."""
+        try:
+            _seconds_per_image(result)
+        except (KeyError, TypeError, ZeroDivisionError):
+            return  # Of another version, or damaged.
         if result.device == self._machine:
             self._ended.append((config, result))
 
@@ -88,14 +93,14 @@ def earlier_runs(results_dir: Path, runs_dir: Path) -> list[Ended]:
     for path in sorted(results_dir.glob("*/records/*.json")):
         try:
             record = read_record(path)
-        except RecordError:
+        except UserError:
             continue
         if record.result is not None:
             found.append((record.config, record.result))
     for path in sorted(runs_dir.glob("*/result.json")):
         try:
             single = RunFolder(path.parent).read()
-        except RecordError:
+        except UserError:
             continue
         if single.result is not None:
             found.append((single.config, single.result))

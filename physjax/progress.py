@@ -18,6 +18,8 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
+from physjax.output import steady
+
 
 class Bar(ABC):
     """Lines of text, and on a terminal a bar below them. Use it as a context manager.
@@ -27,7 +29,7 @@ class Bar(ABC):
     """
 
     def __init__(self, title: str, total: int, console: Console | None, **fields: Any) -> None:
-        self.console = console or Console(file=sys.stdout, soft_wrap=True, highlight=False)
+        self.console = console or Console(file=steady(sys.stdout), soft_wrap=True, highlight=False)
         self._title, self._total, self._fields = title, total, fields
         self._bar: Progress | None = None
         self._task: TaskID | None = None

@@ -12,9 +12,11 @@ Nothing here imports JAX: a record can be read, and drawn, anywhere.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import statistics
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -121,13 +123,32 @@ def write_json(path: Path, value: Any) -> None:
     files.atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
 
 
-def _read_json(path: Path) -> Any:
+def read_json(path: Path, advice: str) -> Any:
+    """The value in a JSON file. Raises RecordError, ending in `advice`, where it cannot be read."""
     try:
-        return json.loads(files.read_text(path))
-    except json.JSONDecodeError as error:
-        raise RecordError(
-            f"{path} is not valid JSON ({error}); remove the run's folder to start afresh"
-        ) from error
+        return _parsed(files.read_text(path))
+    except (ValueError, RecursionError) as error:
+        raise RecordError(f"{path} is damaged ({error}); {advice}") from error
+
+
+def _parsed(text: str) -> Any:
+    def refuse(constant: str) -> None:
+        raise ValueError(f"{constant} is no number of JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of metrics.jsonl, as it stands there and as it is understood."""
+
+    text: str
+    epoch: EpochRecord
+
+
+def digest(lines: Sequence[Line]) -> str:
+    """SHA-256 of the lines: says whether they are those that a checkpoint was saved with."""
+    return hashlib.sha256("".join(f"{line.text}\n" for line in lines).encode()).hexdigest()
 
 
 class RunFolder:
@@ -144,64 +165,151 @@ class RunFolder:
     def figures(self) -> Path:
         return self.path / "figures"
 
-    def open(self, config: Config) -> None:
-        """Start the folder, or go on in it.
+    @property
+    def _config(self) -> Path:
+        return self.path / "config.json"
 
-        Raises RecordError, and changes nothing, where it holds a run of another config.
-        """
-        path = self.path / "config.json"
-        if path.exists():
+    @property
+    def _metrics(self) -> Path:
+        return self.path / "metrics.jsonl"
+
+    @property
+    def _result(self) -> Path:
+        return self.path / "result.json"
+
+    def locked(self) -> AbstractContextManager[None]:
+        """Be the only process that works in the folder. Raises Locked, which names the other."""
+        return files.exclusive_lock(self.path, "run")
+
+    def check(self, config: Config) -> None:
+        """Raise RecordError where the folder is not free for, or a run of, `config`."""
+        if self._config.exists():
             changed = differences(self.read_config(), config)
             if changed:
                 raise RecordError(
                     f"{self.path} holds a run of another config ({'; '.join(changed)}); "
                     "choose another --name, or remove the folder"
                 )
+        elif self._metrics.exists() or self.checkpoints.exists():
+            raise RecordError(f"there is no {self._config}; {_CONFIG_ADVICE}")
         elif self.path.exists() and not files.is_empty(self.path):
             raise RecordError(
                 f"{self.path} is not empty and holds no run; choose another --name or --runs-dir"
             )
-        else:
-            write_json(path, to_dict(config))
+
+    def open(self, config: Config) -> None:
+        """Start the folder, or go on in it.
+
+        Raises RecordError, and changes nothing, where it holds a run of another config.
+        """
+        self.check(config)
+        if not self._config.exists():
+            write_json(self._config, to_dict(config))
+        files.remove_leftovers(self.path)
 
     def read_config(self) -> Config:
         """The config that the folder was started with."""
-        path = self.path / "config.json"
-        if not path.exists():
+        if not self._config.exists():
             raise RecordError(f"{self.path} holds no run: there is no config.json in it")
-        return from_dict(_read_json(path))
+        values = read_json(self._config, _CONFIG_ADVICE)
+        try:
+            return from_dict(values)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise RecordError(f"{self._config} is no config ({error}); {_CONFIG_ADVICE}") from error
+
+    def read_lines(self) -> tuple[Line, ...]:
+        """The sound lines of metrics.jsonl: epochs 1, 2, ... up to one that is cut off by a kill,
+        damaged, doubled or missing."""
+        return self._split()[0]
+
+    def _split(self) -> tuple[tuple[Line, ...], str]:
+        """The sound lines, and what is wrong with the next one; "" where there is none."""
+        if not self._metrics.exists():
+            return (), ""
+        # A complete file ends in a newline; whatever comes after the last one was cut off.
+        texts = self._metrics.read_bytes().decode(errors="replace").split("\n")
+        found: list[Line] = []
+        for text in texts[:-1]:
+            try:
+                epoch = EpochRecord(**_parsed(text))
+            except (ValueError, TypeError, RecursionError) as error:
+                return tuple(found), f"line {len(found) + 1} is damaged ({error})"
+            before = found[-1].epoch.step if found else 0
+            if epoch.epoch != len(found) + 1 or epoch.step <= before:
+                return (
+                    tuple(found),
+                    f"line {len(found) + 1} is of epoch {epoch.epoch}, step {epoch.step}",
+                )
+            found.append(Line(text, epoch))
+        return tuple(found), "the last line is cut off" if texts[-1] else ""
 
     def read_epochs(self) -> tuple[EpochRecord, ...]:
-        """The lines of metrics.jsonl, bar a last one that was cut off while being written."""
-        path = self.path / "metrics.jsonl"
-        if not path.exists():
-            return ()
-        lines = files.read_text(path).split("\n")
-        # A complete file ends in a newline; whatever comes after the last one was cut off.
-        return tuple(EpochRecord(**json.loads(line)) for line in lines[:-1])
+        """What the sound lines of metrics.jsonl say."""
+        return tuple(line.epoch for line in self.read_lines())
 
-    def write_epochs(self, epochs: tuple[EpochRecord, ...]) -> None:
-        """Replace metrics.jsonl, for a run that goes on from before its last line."""
-        text = "".join(f"{_line(epoch)}\n" for epoch in epochs)
-        files.atomic_write(self.path / "metrics.jsonl", text)
+    def keep_lines(self, lines: Sequence[Line]) -> None:
+        """Leave only these lines in metrics.jsonl, for a run that goes on from there."""
+        files.atomic_write(self._metrics, "".join(f"{line.text}\n" for line in lines))
 
-    def append_epoch(self, epoch: EpochRecord) -> None:
+    def append_epoch(self, epoch: EpochRecord) -> Line:
         """Add one line to metrics.jsonl."""
-        files.append_line(self.path / "metrics.jsonl", _line(epoch))
+        text = json.dumps(dataclasses.asdict(epoch), allow_nan=False)
+        files.append_line(self._metrics, text)
+        return Line(text, epoch)
 
     def read_result(self) -> Result | None:
         """The result, or None where the run has not ended."""
-        path = self.path / "result.json"
-        return Result(**_read_json(path)) if path.exists() else None
+        if not self._result.exists():
+            return None
+        values = read_json(self._result, _RESULT_ADVICE)
+        try:
+            return Result(**values)
+        except (ValueError, TypeError) as error:
+            raise RecordError(f"{self._result} is no result ({error}); {_RESULT_ADVICE}") from error
 
     def write_result(self, result: Result) -> None:
         """Write result.json: the run has ended."""
-        write_json(self.path / "result.json", dataclasses.asdict(result))
+        write_json(self._result, dataclasses.asdict(result))
 
     def read(self) -> RunRecord:
-        """The whole record. Raises RecordError where there is none."""
-        return RunRecord(self.read_config(), self.read_epochs(), self.read_result())
+        """The whole record.
+
+        Raises:
+          RecordError: there is none, or its parts do not belong together.
+        """
+        config, (lines, problem), result = self.read_config(), self._split(), self.read_result()
+        epochs = tuple(line.epoch for line in lines)
+        if result is not None:
+            disagreement = problem or _disagreement(config, epochs, result)
+            if disagreement:
+                raise RecordError(
+                    f"{self._metrics} does not agree with result.json ({disagreement}); "
+                    f"{_RESULT_ADVICE}"
+                )
+        return RunRecord(config, epochs, result)
 
 
-def _line(epoch: EpochRecord) -> str:
-    return json.dumps(dataclasses.asdict(epoch), allow_nan=False)
+_CONFIG_ADVICE = (
+    "the run's command with --dry-run prints the config: put it there, or remove the run's folder "
+    "to start afresh"
+)
+_RESULT_ADVICE = (
+    "remove result.json, and the run's command ends the run again from its last checkpoint"
+)
+
+
+def _disagreement(config: Config, epochs: tuple[EpochRecord, ...], result: Result) -> str:
+    if len(epochs) != result.epochs:
+        return f"{len(epochs)} epochs, {result.epochs} in the result"
+    if config.optim.epochs != result.epochs:
+        return f"{result.epochs} epochs in the result, {config.optim.epochs} in config.json"
+    last = epochs[-1]
+    for name, value, other in (
+        ("step", last.step, result.steps),
+        ("training accuracy", last.train_accuracy, result.train_accuracy),
+        ("test accuracy", last.test_accuracy, result.test_accuracy),
+        ("best test accuracy", max(e.test_accuracy for e in epochs), result.best_test_accuracy),
+    ):
+        if value != other:
+            return f"{name} {value}, {other} in the result"
+    return ""

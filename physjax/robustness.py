@@ -25,7 +25,7 @@ from physjax.data import augment
 from physjax.devices import place
 from physjax.fold import fold, foldable
 from physjax.models import law_name
-from physjax.records import RecordError, RunFolder, write_json
+from physjax.records import RecordError, Result, RunFolder, RunRecord, write_json
 from physjax.state import init_state
 from physjax.task import Task
 
@@ -55,23 +55,37 @@ def evaluate(
     Raises RecordError where the run has not ended or its images are not those here, ConfigError
     for a view that changes the class, CheckpointError where the parameters are gone.
     """
-    files = RunFolder(path)
-    record = files.read()
+    folder = RunFolder(path)
+    record = folder.read()
     if record.result is None:
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
+    with folder.locked():
+        return _evaluate(folder, record, record.result, tta, data_dir, names, severities, say)
+
+
+def _evaluate(
+    folder: RunFolder,
+    record: RunRecord,
+    result: Result,
+    tta: Views,
+    data_dir: str | None,
+    names: Sequence[str],
+    severities: Sequence[int],
+    say: Callable[[str], None],
+) -> dict[str, Any]:
     config = dataclasses.replace(
         record.config, data=dataclasses.replace(record.config.data, data_dir=data_dir)
     )
     dataset = data.load(config.data)
-    trained_on = record.result.data["fingerprint"]
+    trained_on = result.data["fingerprint"]
     if dataset.info.fingerprint != trained_on:
         raise RecordError(
             f"the images of {dataset.info.name} here ({dataset.info.source}) are not those that "
-            f"{path} was trained on (fingerprints {dataset.info.fingerprint[:12]} and "
+            f"{folder.path} was trained on (fingerprints {dataset.info.fingerprint[:12]} and "
             f"{trained_on[:12]}); give their --data-dir"
         )
     task = Task(config, dataset.info, len(dataset.train))
-    variables, folded = restore(task, files.checkpoints, record.result.steps)
+    variables, folded = restore(task, folder.checkpoints, result.steps)
     probabilities = predictor(task, variables, folded, tta)
 
     test = dataset.test
@@ -102,7 +116,7 @@ def evaluate(
         "quantities": {name: CORRUPTIONS[name].quantity for name in names},
         "corruptions": corrupted,
     }
-    write_json(path / "robustness.json", outcome)
+    write_json(folder.path / "robustness.json", outcome)
     return outcome
 
 
@@ -118,7 +132,7 @@ def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any]
     """
     if not checkpoints.is_dir():
         raise CheckpointError(f"there is no {checkpoints}: only a run with checkpoints has a model")
-    store = Checkpoints(checkpoints)
+    store = Checkpoints(checkpoints, read_only=True)
     try:
         state = store.restore(place(task, init_state(task)), step)
     finally:

@@ -107,8 +107,15 @@ def configure() -> None:
 
 def versions() -> dict[str, str]:
     """Versions of Python and of the libraries that decide what a run computes."""
-    found = {name: importlib.metadata.version(name) for name in _PACKAGES}
-    return {"python": platform.python_version(), **found}
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        # A checkout on PYTHONPATH, or a bundle without metadata: it computes all the same.
+        return "unknown"
 
 
 def device_facts(count: int) -> dict[str, Any]:

@@ -1,36 +1,106 @@
-"""Signals that ask a run to stop, remembered until it is at a place where it can."""
+"""Signals that ask a run to stop, remembered until it is at a place where it can.
+
+The first one is remembered; the run saves and stops at its next step. A second one ends the
+process at once, even in the middle of minutes of compiling.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+NUMBERS = tuple(
+    getattr(signal, name)
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGQUIT")
+    if hasattr(signal, name)
+)
+"""Ctrl-C; a polite end; a terminal that is gone; a batch system's warning; Ctrl-\\."""
+
+TOGETHER = 1.0
+"""Seconds within which several signals are one: a hang-up comes from the kernel and from the shell,
+Ctrl-C from the terminal and from whatever started the command."""
+
 
 class Signals:
-    """Remembers a SIGINT or SIGTERM until somebody asks. A second SIGINT interrupts at once."""
+    """The signal that came, if one did."""
 
     def __init__(self) -> None:
         self.received: int | None = None
-
-    @contextmanager
-    def caught(self) -> Iterator[Signals]:
-        """Remember both signals while inside, where the process's main thread is."""
-        # Python allows handlers in the main thread alone; elsewhere the caller decides.
-        if threading.current_thread() is not threading.main_thread():
-            yield self
-            return
-        numbers = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
-        try:
-            yield self
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        self._first = 0.0
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.received is not None and number == signal.SIGINT:
-            signal.default_int_handler(number, frame)
-        self.received = number
+        del frame
+        if self.received is None:
+            self.received = number
+
+    def _watch(self, source: int, before: int) -> None:
+        """Read the number of every signal as it comes, whatever the main thread is doing."""
+        while data := os.read(source, 1):
+            if before != -1:
+                with contextlib.suppress(OSError):
+                    os.write(before, data)
+            number = data[0]
+            if number not in NUMBERS:
+                continue
+            now = time.monotonic()
+            if not self._first:
+                self._first = now
+                self.received = number
+                _tell(f"{signal.Signals(number).name}: saving, then stopping; again: at once")
+            elif now - self._first > TOGETHER:
+                _tell(f"{signal.Signals(number).name} again: stopped at once")
+                os._exit(128 + number)
+
+
+def _tell(text: str) -> None:
+    # Not through a stream: the main thread may be in the middle of writing to it.
+    with contextlib.suppress(OSError):
+        # A progress bar has hidden the cursor, and may not come to show it again.
+        shown = "\x1b[?25h" if os.isatty(2) else ""
+        os.write(2, f"{shown}\n{text}\n".encode())
+
+
+_active: Signals | None = None
+
+
+@contextmanager
+def caught() -> Iterator[Signals]:
+    """Remember signals while inside, in the process's main thread; within another such block, the
+    same ones.
+
+    A signal that the process was started to ignore, as `nohup` does with hang-ups, stays ignored.
+    """
+    global _active
+    # Python allows handlers in the main thread alone; elsewhere the caller decides.
+    if _active is not None or threading.current_thread() is not threading.main_thread():
+        yield _active or Signals()
+        return
+    _active = signals = Signals()
+    handlers = {n: signal.getsignal(n) for n in NUMBERS}
+    source, sink = os.pipe()
+    os.set_blocking(sink, False)
+    before = signal.set_wakeup_fd(sink, warn_on_full_buffer=False)
+    watcher = threading.Thread(
+        target=signals._watch, args=(source, before), name="signals", daemon=True
+    )
+    watcher.start()
+    try:
+        for number, handler in handlers.items():
+            if handler not in (signal.SIG_IGN, None):
+                signal.signal(number, signals._handle)
+        yield signals
+    finally:
+        for number, handler in handlers.items():
+            if handler not in (signal.SIG_IGN, None):
+                signal.signal(number, handler)
+        signal.set_wakeup_fd(before)
+        os.close(sink)
+        watcher.join()
+        os.close(source)
+        _active = None

@@ -7,7 +7,6 @@ before the kill is only recorded.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,9 +15,9 @@ from pathlib import Path
 import jax
 from rich.console import Console
 
-from physjax import data, files, runtime
+from physjax import data, files, runtime, signals
 from physjax.config import Config, run_name
-from physjax.errors import NotFinite
+from physjax.errors import Interrupted, NotFinite
 from physjax.grid import Cell, Study, plan
 from physjax.loop import fit
 from physjax.models import law_name
@@ -82,10 +81,14 @@ def carry_out(
     """
     runs = check(study)
     folder = StudyFolder(place.results_dir / name)
-    with contextlib.ExitStack() as held:
-        held.enter_context(files.exclusive_lock(place.runs_dir / name, "study"))
+    folder.check(study)
+    busy: list[str] = []
+    with (
+        signals.caught() as caught,
+        files.exclusive_lock(place.runs_dir / name, "study"),
+        files.exclusive_lock(folder.path, "study"),
+    ):
         folder.open(study)
-        held.enter_context(files.exclusive_lock(folder.path, "study"))
         done = folder.read(runs)
         missing = [cell for cell in runs if cell not in done]
         _check_data({cell: _placed(runs[cell], name, place) for cell in missing}, done)
@@ -100,12 +103,25 @@ def carry_out(
                     for c in missing[number:]
                 ]
                 display.begin(cell.name, len(done), left)
-                record = _run(cell, config, display)
+                try:
+                    record = _run(cell, config, display)
+                except files.Locked as error:
+                    display.say(f"{cell.name} is left out for now: {error}", loud=True)
+                    busy.append(cell.name)
+                    continue
                 folder.write(record)
                 done[cell] = record
                 if record.result is not None:
                     costs.add(record.config, record.result)
                 display.end(len(done))
+                if caught.received:
+                    ended = f"after {len(done)} of {len(runs)} runs"
+                    raise Interrupted(caught.received, folder.path, ended)
+    if busy:
+        raise files.Locked(
+            f"other processes are at work on {', '.join(busy)}; the same command again, when they "
+            "have ended, completes the study"
+        )
     return {cell: done[cell] for cell in runs}
 
 
@@ -115,9 +131,8 @@ def _run(cell: Cell, config: Config, display: StudyDisplay) -> StudyRecord:
     except NotFinite as error:
         # A fact about the arm, not about the study: the others are still worth their time.
         display.say(f"{cell.name} failed: {error}", loud=True)
-        # The message ends with what to do about it and where, which is of this machine.
-        failure = str(error).split(";")[0]
-        return portable(cell, RunFolder(_path(config)).read(), failure)
+        # Without what to do about it and where, which is of this machine.
+        return portable(cell, RunFolder(_path(config)).read(), error.reason)
     return portable(cell, record)
 
 

@@ -75,11 +75,10 @@ class StudyFolder:
             raise RecordError(f"{self.path} holds no study: there is no study.toml in it")
         return read_toml(self.grid_file)
 
-    def open(self, study: Study) -> None:
-        """Start the folder with `study`, go on in it, or extend its grid.
+    def check(self, study: Study) -> None:
+        """Raise RecordError where `study` is no extension of the grid that is here, if one is.
 
         A grid extends another one where it has all its runs, each with the same config, and more.
-        Raises RecordError, and changes nothing, where `study` is no extension of what is here.
         """
         if self.grid_file.exists():
             before, now = plan(self.read_study()), plan(study)
@@ -97,6 +96,13 @@ class StudyFolder:
                     )
         elif self.path.exists() and not files.is_empty(self.path):
             raise RecordError(f"{self.path} is not empty and holds no study; choose another --name")
+
+    def open(self, study: Study) -> None:
+        """Start the folder with `study`, go on in it, or extend its grid.
+
+        Raises RecordError, and changes nothing, where :meth:`check` does.
+        """
+        self.check(study)
         text = to_toml(study)
         if not self.grid_file.exists() or files.read_text(self.grid_file) != text:
             files.atomic_write(self.grid_file, text)

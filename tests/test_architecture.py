@@ -15,7 +15,7 @@ PACKAGE = ROOT / "physjax"
 # From left to right, as docs/architecture.md tells it. What stands together may not import
 # each other.
 ORDER = [
-    {"errors", "calibration", "corruptions", "signals"},
+    {"errors", "calibration", "corruptions", "signals", "output"},
     {"files"},
     {"config", "resistive"},
     {"runtime", "records", "hosts"},

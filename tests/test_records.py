@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,7 @@ from physjax.config import Config
 from physjax.records import (
     EpochRecord,
     RecordError,
+    Result,
     RunFolder,
     best_epoch,
     selected_by,
@@ -30,7 +33,7 @@ def test_epochs_come_back_and_a_cut_line_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "metrics.jsonl"
     path.write_text(path.read_text()[:-20])
     assert folder.read_epochs() == (line(1),)
-    folder.write_epochs(folder.read_epochs())
+    folder.keep_lines(folder.read_lines())
     folder.append_epoch(line(2))
     assert folder.read_epochs() == (line(1), line(2))
 
@@ -53,8 +56,108 @@ def test_errors_name_the_path(tmp_path: Path) -> None:
     with pytest.raises(RecordError, match=r"holds no run: there is no config\.json"):
         RunFolder(tmp_path).read()
     (tmp_path / "config.json").write_text('{"recipe": ')
-    with pytest.raises(RecordError, match=r"config\.json is not valid JSON"):
+    with pytest.raises(RecordError, match=r"config\.json is damaged .*--dry-run prints"):
         RunFolder(tmp_path).read()
+
+
+def result(epochs: tuple[EpochRecord, ...]) -> Result:
+    last = epochs[-1]
+    return Result(
+        train_accuracy=last.train_accuracy,
+        test_accuracy=last.test_accuracy,
+        best_test_accuracy=max(e.test_accuracy for e in epochs),
+        best_epoch=1,
+        selected_by="training loss",
+        epochs=len(epochs),
+        steps=last.step,
+        parameters=10,
+        wall_seconds=2.0,
+        compile_seconds=1.0,
+        images_per_second=100.0,
+        peak_memory_mib=1.0,
+        device={},
+        versions={},
+        data={},
+        confusion=[],
+    )
+
+
+CONFIG = dataclasses.replace(Config(), optim=dataclasses.replace(Config().optim, epochs=3))
+
+
+@pytest.fixture
+def ended(tmp_path: Path) -> RunFolder:
+    folder = RunFolder(tmp_path / "run")
+    folder.open(CONFIG)
+    for epoch in (1, 2, 3):
+        folder.append_epoch(line(epoch))
+    folder.write_result(result(folder.read_epochs()))
+    return folder
+
+
+DAMAGED_LINES = {
+    "a line lost": lambda lines: [lines[0], lines[2]],
+    "a line doubled": lambda lines: [lines[0], lines[0], lines[1], lines[2]],
+    "a line cut": lambda lines: [lines[0], lines[1][:20], lines[2]],
+    "another value": lambda lines: [*lines[:2], lines[2].replace("0.625", "0.635")],
+    "a field of another version": lambda lines: [lines[0].replace("epoch", "era"), *lines[1:]],
+    "no number": lambda lines: [lines[0].replace("1.25", "NaN"), *lines[1:]],
+    "no object": lambda lines: ["[1]", *lines[1:]],
+    "deep": lambda lines: ["[" * 100_000, *lines[1:]],
+    "empty": lambda lines: [],
+}
+
+
+@pytest.mark.parametrize("what", DAMAGED_LINES)
+def test_metrics_that_do_not_fit_the_result_are_refused(ended: RunFolder, what: str) -> None:
+    path = ended.path / "metrics.jsonl"
+    lines = path.read_text(encoding="utf-8").splitlines()
+    text = "".join(f"{x}\n" for x in DAMAGED_LINES[what](lines))
+    path.write_text(text, encoding="utf-8")
+    advice = r"metrics\.jsonl does not agree.*remove result\.json, and the run's command ends"
+    with pytest.raises(RecordError, match=advice):
+        ended.read()
+    (ended.path / "result.json").unlink()
+    sound = ended.read().epochs
+    assert sound == (line(1), line(2), line(3))[: len(sound)] or what == "another value"
+
+
+@pytest.mark.parametrize(
+    ("name", "advice"),
+    [
+        ("result.json", "remove result.json, and the run's command ends the run again"),
+        ("config.json", "--dry-run prints the config: put it there, or remove the run's folder"),
+    ],
+)
+@pytest.mark.parametrize(
+    "content", [b"", b"{", b"[]", b"3", b"\xff", b'{"era": 1}', b"[" * 100_000]
+)
+def test_advice_costs_no_more_than_it_must(
+    ended: RunFolder, name: str, advice: str, content: bytes
+) -> None:
+    (ended.path / name).write_bytes(content)
+    with pytest.raises(RecordError, match=rf"{name}.*{advice}"):
+        ended.read()
+
+
+def test_a_run_without_its_config_is_not_taken_for_something_else(ended: RunFolder) -> None:
+    (ended.path / "config.json").unlink()
+    with pytest.raises(RecordError, match=r"there is no .*config\.json; .*--dry-run prints"):
+        ended.open(CONFIG)
+
+
+def test_what_kills_leave_blocks_no_folder(tmp_path: Path) -> None:
+    """A kill, a full disk or a value that JSON has not, while the first file is written."""
+    folder = RunFolder(tmp_path / "run")
+    bad = dataclasses.replace(CONFIG.optim, learning_rate=math.inf)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        folder.open(dataclasses.replace(CONFIG, optim=bad))
+    with folder.locked():
+        (folder.path / ".config.json.123.tmp").touch()
+        (folder.path / ".physjax-0123456789abcdef.tmp").touch()
+        folder.open(CONFIG)
+    assert folder.read_config() == CONFIG
+    assert not (folder.path / ".physjax-0123456789abcdef.tmp").exists()
 
 
 def test_best_epoch_never_looks_at_the_test_set() -> None:
