@@ -16,6 +16,9 @@ from physjax.data.raw import Images, RawData, RawSplit, check_names, open_bounde
 from physjax.data.spec import DatasetSpec
 from physjax.data.types import DataError
 
+MOST_MEMBERS = 1000
+"""In an archive; the published ones have about ten. Each takes memory, even if it is empty."""
+
 
 @dataclass(frozen=True)
 class Form:
@@ -102,9 +105,13 @@ def unpacked(spec: DatasetSpec, folder: Path) -> tuple[Form, Path] | None:
 def is_published(form: Form, place: Path, limit: int) -> bool:
     """Whether unpacked files are the published ones, as far as checksums of them are known."""
     return bool(form.md5) and all(
-        hashlib.md5(read_bounded(place / name, limit), usedforsecurity=False).hexdigest() == md5
-        for name, md5 in form.md5.items()
+        md5(read_bounded(place / name, limit)) == expected for name, expected in form.md5.items()
     )
+
+
+def md5(data: bytes) -> str:
+    """MD5 in hexadecimal digits: against accidents, not against forgery."""
+    return hashlib.md5(data, usedforsecurity=False).hexdigest()
 
 
 def read_cifar(spec: DatasetSpec, source: Path, limit: int) -> RawData:
@@ -139,7 +146,9 @@ def _untar(spec: DatasetSpec, path: Path, limit: int) -> tuple[Form, dict[str, b
     try:
         with open_bounded(path, limit) as file:
             with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
-                for member in tar:
+                for number, member in enumerate(tar):
+                    if number == MOST_MEMBERS:
+                        raise DataError(f"{path} holds more than {MOST_MEMBERS} files")
                     folder, _, name = member.name.removeprefix("./").rpartition("/")
                     if folder in forms and name in forms[folder].files:
                         if name in found[folder]:

