@@ -24,7 +24,7 @@ def main() -> None:
     from physjax.summary import summary
 
     if command.distributed:
-        hosts.join()
+        hosts.initialize_distributed()
     if command.dry_run:
         print(cli.dump(loop.resolve(command.config)))
     elif command.summary:
@@ -33,7 +33,7 @@ def main() -> None:
         print(summary(config.model, classes, config.optim.batch_size))
     else:
         record = loop.fit(command.config)
-        if not hosts.is_first():
+        if not hosts.is_lead_host():
             return
         figures = report.draw(Path(command.config.run.runs_dir) / run_name(record.config))
         assert record.result is not None

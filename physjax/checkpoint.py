@@ -204,7 +204,7 @@ class Checkpoints:
             # Whatever a damaged folder makes Orbax or TensorStore raise, an older one may be whole.
             except Exception as error:
                 problem = _reason(error)
-            if hosts.largest(bool(problem)):
+            if hosts.allmax(bool(problem)):
                 problem = problem or "another host cannot use it"
                 failures.append(f"step {candidate}: {problem}")
                 _log.warning("checkpoint of step %d cannot be used: %s", candidate, problem)
@@ -255,14 +255,14 @@ class Checkpoints:
         """Out of the way, or the run could not save these steps when it gets there again."""
         if self._read_only or not steps:
             return
-        if hosts.is_first():
+        if hosts.is_lead_host():
             for step in steps:
                 aside = self._folder / _UNREADABLE.format(step)
                 with _explained(f"{self._folder / str(step)} cannot be renamed"):
                     if aside.exists():
                         shutil.rmtree(aside)
                     (self._folder / str(step)).rename(aside)
-        hosts.wait()
+        hosts.barrier()
         self._manager.reload()
 
     def wait(self) -> None:

@@ -25,7 +25,7 @@ def _mesh(task: Task) -> Mesh:
 
     Raises ConfigError where there are not as many.
     """
-    devices = jax.devices() if hosts.several() else jax.local_devices()[: task.shards]
+    devices = jax.devices() if hosts.is_multihost() else jax.local_devices()[: task.shards]
     if len(devices) != task.shards:
         raise ConfigError(
             f"{task.shards} devices were asked for, and there are {len(devices)} on "
@@ -68,7 +68,7 @@ def compile_step(
         in_axes=(0, *[None] * len(examples)),
         out_axes=None,
         # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
-        devices=None if hosts.several() else mesh.devices.tolist(),
+        devices=None if hosts.is_multihost() else mesh.devices.tolist(),
         donate_argnums=(1,) if donate else (),
     )
     numbers = np.arange(task.shards, dtype=np.int32)

@@ -7,6 +7,7 @@ each other forever. With one host nothing here costs anything.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,7 +26,7 @@ class HostError(UserError):
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 
 
-def join() -> None:
+def initialize_distributed() -> None:
     """Join the other hosts of this job; call it before anything is computed.
 
     SLURM, TPU pods, Kubernetes and Open MPI tell JAX who the others are. Elsewhere the environment
@@ -50,42 +51,52 @@ def join() -> None:
     raise HostError(f"{', '.join(given)} is set, and {missing} is not; set all or none of them")
 
 
-def is_first() -> bool:
+def is_lead_host() -> bool:
     """Whether this is the host that writes files and talks."""
     return jax.process_index() == 0
 
 
-def several() -> bool:
+def is_multihost() -> bool:
     """Whether there are others."""
     return jax.process_count() > 1
 
 
 def _gather(value: int) -> npt.NDArray[np.int32]:
     """int32 [hosts]: every host's value."""
-    if not several():
+    if not is_multihost():
         return np.array([value], np.int32)
     from jax.experimental import multihost_utils
 
     return np.asarray(multihost_utils.process_allgather(np.array(value, np.int32)))
 
 
-def largest(value: int) -> int:
+def allmax(value: int) -> int:
     """The largest value, below 2^31, of all hosts, which must all ask at this place."""
     return int(_gather(value).max())
 
 
-def same(value: int) -> bool:
-    """Whether all hosts, which must all ask at this place, have the same value below 2^31."""
-    return len(set(_gather(value).tolist())) == 1
+def assert_equal(value: str, message: str) -> None:
+    """Check that all hosts, which must all ask at this place, have the same `value`.
+
+    Args:
+        value: any text; a digest of it is compared.
+        message: what is said on every host where the values differ.
+
+    Raises:
+        HostError: the values differ.
+    """
+    digest = int.from_bytes(hashlib.sha256(value.encode()).digest()[:3], "big")
+    if len(set(_gather(digest).tolist())) > 1:
+        raise HostError(message)
 
 
-def wait() -> None:
+def barrier() -> None:
     """Go on when all hosts have come to this place."""
-    largest(0)
+    allmax(0)
 
 
 @contextmanager
-def together(what: str) -> Iterator[None]:
+def all_or_none(what: str) -> Iterator[None]:
     """Do something that may fail on one host alone, and fail on all if it does.
 
     Raises its UserError where it failed, and on the other hosts a HostError that names `what`.
@@ -93,7 +104,7 @@ def together(what: str) -> Iterator[None]:
     try:
         yield
     except UserError:
-        largest(1)
+        allmax(1)
         raise
-    if largest(0):
+    if allmax(0):
         raise HostError(f"another host could not {what}; its own output says why")

@@ -70,20 +70,20 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
     _check_names(config)
     check_path(_folder(config).path)
     with signals.caught() as caught, contextlib.ExitStack() as held:
-        with hosts.together("load the images"):
+        with hosts.all_or_none("load the images"):
             dataset = data.load(config.data)
-        if not hosts.same(int(dataset.info.fingerprint[:7], 16)):
-            raise data.DataError(
-                f"the hosts of this run hold different images of {dataset.info.name} (here "
-                f"{dataset.info.source}, fingerprint {dataset.info.fingerprint[:12]}); give all "
-                "of them the same copy"
-            )
+        hosts.assert_equal(
+            dataset.info.fingerprint,
+            f"the hosts of this run hold different images of {dataset.info.name} (here "
+            f"{dataset.info.source}, fingerprint {dataset.info.fingerprint[:12]}); give all of them "
+            "the same copy",
+        )
         # What was loaded counts: where a download fails half-way, `auto` means the digits.
         config = _with_dataset(config, dataset.info.name)
         folder = _folder(config)
         task = Task(config, dataset.info, len(dataset.train.labels), _shards(config))
         _open(folder, config, held)
-        if not hosts.is_first():
+        if not hosts.is_lead_host():
             console = Console(quiet=True)
         with Display(folder.path.name, task.total_steps, console) as display:
             if dataset.info.notice:
@@ -94,7 +94,7 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
             else:
                 record = _Run(task, dataset, folder, display, caught).go()
         # A signal that came too late to stop anything ends what would have followed, like a study.
-        received = hosts.largest(caught.received or 0)
+        received = hosts.allmax(caught.received or 0)
         if received:
             raise Interrupted(received, folder.path, "when the run had ended")
         return record
@@ -109,14 +109,14 @@ def _open(folder: RunFolder, config: Config, held: contextlib.ExitStack) -> None
 
     The first host writes, and all see the same.
     """
-    with hosts.together("open the run's folder"):
-        if hosts.is_first():
+    with hosts.all_or_none("open the run's folder"):
+        if hosts.is_lead_host():
             folder.check(config)
             # What has ended is only read, also where nothing may be written.
             if folder.read_result() is None:
                 held.enter_context(folder.locked())
                 folder.open(config)
-    with hosts.together("see the run's folder"):
+    with hosts.all_or_none("see the run's folder"):
         if not folder.path.exists():
             raise hosts.HostError(
                 f"{folder.path} is not on this host: give a --runs-dir on a disk that all share"
@@ -132,7 +132,7 @@ def _shards(config: Config) -> int:
             f"devices is {local}, but this host has {jax.local_device_count()} "
             f"({jax.default_backend()})"
         )
-    if hosts.several() and local != jax.local_device_count():
+    if hosts.is_multihost() and local != jax.local_device_count():
         raise ConfigError("a run on several hosts uses all their devices: leave --devices out")
     return local * jax.process_count()
 
@@ -154,7 +154,7 @@ class _Run:
         self.schedule = make_schedule(self.config.optim, task.total_steps)
         self.events = (
             tensorboard.open_writer(folder.path / "tensorboard")
-            if self.config.run.tensorboard and hosts.is_first()
+            if self.config.run.tensorboard and hosts.is_lead_host()
             else None
         )
 
@@ -199,7 +199,7 @@ class _Run:
                 loud=True,
             )
         self.lines = [line for line in lines if line.epoch.step <= self.step]
-        if hosts.is_first():
+        if hosts.is_lead_host():
             self.folder.keep_lines(self.lines)
         self._poll()
         self.last_save = time.monotonic()
@@ -271,7 +271,7 @@ class _Run:
                 now = shown = time.monotonic()
                 self._show(metrics, epoch, first, now - began)
                 self._poll()
-                if hosts.largest(now - self.last_save > 60 * self.config.run.checkpoint_minutes):
+                if hosts.allmax(now - self.last_save > 60 * self.config.run.checkpoint_minutes):
                     self._save()
         metrics = self._check()
         trained = time.monotonic() - began
@@ -294,7 +294,7 @@ class _Run:
             physics=diagnostics(self.state.params, test.diagnostics),
         )
         self._check_record(record)
-        if hosts.is_first():
+        if hosts.is_lead_host():
             self.lines.append(self.folder.append_epoch(record))
         else:
             self.lines.append(Line("", record))
@@ -308,7 +308,7 @@ class _Run:
 
         Hosts have different clocks and signals, and count calls.
         """
-        if hosts.several():
+        if hosts.is_multihost():
             return calls % _CALLS_BETWEEN_LOOKS == 0
         return time.monotonic() - shown > 1 or self.signals.received is not None
 
@@ -362,7 +362,7 @@ class _Run:
 
     def _poll(self) -> None:
         """Stop, with everything saved, where a signal has come."""
-        received = hosts.largest(self.signals.received or 0)
+        received = hosts.allmax(self.signals.received or 0)
         if received:
             if self.step:
                 self._save()
@@ -425,7 +425,7 @@ class _Run:
         )
         # The result stands for what is on the disk.
         self.checkpoints.wait()
-        if hosts.is_first():
+        if hosts.is_lead_host():
             self.folder.write_result(result)
 
 

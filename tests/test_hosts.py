@@ -118,16 +118,16 @@ def test_what_one_host_cannot_do_ends_both(tmp_path: Path) -> None:
 
 
 def test_one_host_agrees_with_itself() -> None:
-    assert hosts.is_first()
-    assert not hosts.several()
-    assert hosts.largest(7) == 7
-    assert hosts.same(3)
+    assert hosts.is_lead_host()
+    assert not hosts.is_multihost()
+    assert hosts.allmax(7) == 7
+    hosts.assert_equal("images", "they differ")
 
 
 def test_half_of_the_variables_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
     with pytest.raises(HostError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID is not; set all"):
-        hosts.join()
+        hosts.initialize_distributed()
 
 
 def test_without_a_cluster_the_variables_are_named() -> None:
