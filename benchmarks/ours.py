@@ -49,7 +49,6 @@ def task(
         title="noise shaped like CIFAR-10",
         num_classes=spec.num_classes,
         class_names=spec.class_names,
-        image_shape=spec.native_shape,
         mean=spec.mean,
         std=spec.std,
         mirror=spec.mirror,

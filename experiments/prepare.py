@@ -5,6 +5,8 @@ python experiments/prepare.py --dataset cifar10
 downloads it. On a machine without internet, bring the published files by hand:
 
 python experiments/prepare.py --dataset cifar10 --archive cifar-10-binary.tar.gz --data-dir D
+
+Their size and checksum are compared with what is published.
 """
 
 from __future__ import annotations
@@ -12,19 +14,21 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from physjax import cli
-from physjax.data import prepare
+from physjax.data import DATASETS, prepare
+
+PREPARABLE = ", ".join(name for name, spec in DATASETS.items() if spec.load is None)
 
 
 @dataclass(frozen=True)
 class Command:
     """What is to be prepared, from what, and where."""
 
-    dataset: str = "cifar10"
-    """cifar10, cifar100, svhn_cropped, mnist or fashion_mnist."""
+    dataset: Annotated[str, tyro.conf.arg(help=PREPARABLE)] = "cifar10"
     data_dir: str | None = None
     """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     archive: tuple[Path, ...] = ()

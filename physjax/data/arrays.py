@@ -80,7 +80,6 @@ def from_arrays(
         title=title or name,
         num_classes=len(names),
         class_names=names,
-        image_shape=(SIDE, SIDE, 3),
         mean=mean,
         std=std,
         mirror=bool(mirror),
@@ -144,7 +143,8 @@ def _checked_labels(
 
 def _array(values: npt.ArrayLike, argument: str) -> np.ndarray:
     try:
-        return np.asarray(values)
+        # A copy: what is changed later must not change what was checked and hashed.
+        return np.array(values)
     except (ValueError, TypeError) as error:
         raise DataError(f"{argument} is no array: {error}") from error
 

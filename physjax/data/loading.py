@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from physjax.config import DataConfig
-from physjax.data.arrays import SIDE, check_split
+from physjax.data.arrays import check_split
 from physjax.data.cache import cached
 from physjax.data.download import why_unreachable
 from physjax.data.prepared import data_folder, find_prepared, read_prepared
@@ -153,7 +153,6 @@ def _assemble(
         title=title,
         num_classes=spec.num_classes,
         class_names=spec.class_names,
-        image_shape=(SIDE, SIDE, 3),
         mean=spec.mean,
         std=spec.std,
         mirror=spec.mirror,

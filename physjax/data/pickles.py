@@ -91,6 +91,6 @@ def _array(record: _Recorded) -> npt.NDArray[np.uint8]:
         raise TypeError("an array is not uint8")
     if not isinstance(shape, tuple) or not all(type(n) is int and n >= 0 for n in shape):
         raise TypeError(f"an array has the shape {shape!r}")
-    if not isinstance(content, bytes) or len(content) != math.prod(shape) or by_columns:
-        raise ValueError(f"an array {shape} does not hold as many bytes, row by row")
-    return np.frombuffer(content, np.uint8).reshape(shape)
+    if not isinstance(content, bytes) or len(content) != math.prod(shape):
+        raise ValueError(f"an array {shape} does not hold as many bytes")
+    return np.frombuffer(content, np.uint8).reshape(shape, order="F" if by_columns else "C")

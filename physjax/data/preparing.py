@@ -13,6 +13,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,7 @@ def prepare_spec(
 def _write(spec: DatasetSpec, data: RawData, folder: Path, verified: bool) -> Path:
     """Prepare into a temporary folder beside the destination, read it back, then rename."""
     target = folder / spec.name / spec.version
+    _remove_abandoned(spec, folder)
     workplace = Path(tempfile.mkdtemp(prefix=f".{spec.name}-unfinished-", dir=folder))
     try:
         _run(_builder(spec, data, workplace))
@@ -110,6 +112,14 @@ def _write(spec: DatasetSpec, data: RawData, folder: Path, verified: bool) -> Pa
     finally:
         shutil.rmtree(workplace, ignore_errors=True)
     return target
+
+
+def _remove_abandoned(spec: DatasetSpec, folder: Path) -> None:
+    """Remove what a process that was killed while it prepared has left, if it is a day old."""
+    for path in folder.glob(f".{spec.name}-unfinished-*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > 86_400:
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _move(source: Path, target: Path) -> None:

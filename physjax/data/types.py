@@ -38,8 +38,6 @@ class DatasetInfo:
     """What figures show, deviations from the original named: "CIFAR-10 (JPEG-75 copy)"."""
     num_classes: int
     class_names: tuple[str, ...]
-    image_shape: tuple[int, int, int]
-    """Height, width, channels."""
     mean: tuple[float, float, float]
     """Of each channel of the training images, pixels in [0, 1]."""
     std: tuple[float, float, float]

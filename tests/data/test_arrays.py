@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,8 +42,19 @@ def test_arrays_become_a_data_set() -> None:
     np.testing.assert_allclose(info.mean, (images / 255).mean((0, 1, 2)), rtol=1e-12)
     np.testing.assert_allclose(info.std, (images / 255).std((0, 1, 2)), rtol=1e-12)
     assert info.fingerprint == fingerprint(dataset.train, dataset.test)
+    given["train_images"][:] = 0
+    assert info.fingerprint == fingerprint(dataset.train, dataset.test), "it has its own copy"
     part = select(dataset, DataConfig(train_examples=6, holdout=0.2))
     assert (len(part.train), len(part.validation or ()), part.info) == (6, 6, info)
+
+
+def test_the_example_of_the_docs(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "data.md"
+    (code,) = re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    space: dict[str, Any] = {}
+    exec(code, space)
+    assert space["dataset"].train.images.shape == (30, 32, 32, 3)
+    assert space["dataset"].info.fingerprint[:8] in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("side", [(32, 32), (31, 2, 1), (1, 1, 1), (32, 17, 3)])

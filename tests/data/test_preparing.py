@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
+import os
+import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +25,7 @@ from physjax.data.archives import read_archives
 from physjax.data.prepared import read_prepared
 from physjax.data.preparing import prepare_spec
 
+ABANDONED = ["cifar10-unfinished-old", "cifar10-unfinished-new", "cifar100-unfinished-old"]
 NAMES = ["cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist"]
 
 
@@ -203,6 +206,32 @@ def test_an_interruption_leaves_nothing(
     monkeypatch.setattr(preparing, "encode_png", fail)
     with pytest.raises(seen):
         prepare_spec(spec, str(tmp_path / "tfds"), archives)
+    assert list((tmp_path / "tfds").iterdir()) == []
+
+
+def test_what_a_kill_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
+    spec, archives, _, _ = published_files("cifar10", tmp_path / "archives")
+    old, recent, others = (tmp_path / f".{name}" for name in ABANDONED)
+    for folder in (old, recent, others):
+        folder.mkdir()
+        (folder / "records").touch()
+    for folder in (old, others):
+        os.utime(folder, (0, 0))
+    prepare_spec(spec, str(tmp_path), archives)
+    assert not old.exists()
+    assert recent.exists(), "another process may be at work there"
+    assert others.exists()
+
+
+def test_a_full_disk_is_said_as_such_and_leaves_nothing(tmp_path: Path) -> None:
+    spec, archives, _, _ = published_files("cifar10", tmp_path / "archives")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
+    try:
+        with pytest.raises(DataError, match=r"CIFAR-10 cannot be prepared in .*File too large"):
+            prepare_spec(spec, str(tmp_path / "tfds"), archives)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert list((tmp_path / "tfds").iterdir()) == []
 
 
