@@ -25,6 +25,7 @@ from physjax.data.archives import read_archives
 from physjax.data.pickles import read_pickle
 from physjax.data.preparing import prepare_spec
 from physjax.data.raw import unpacked_limit
+from physjax.data.svhn import read_arrays
 
 CIFARS = ["cifar10", "cifar100"]
 
@@ -318,15 +319,37 @@ def test_matlab_bombs_and_other_arrays_are_refused(tmp_path: Path) -> None:
         refused(spec, [train, test], f"{train} is not a whole MATLAB file")
     images, labels = parts(spec)[0]
     contents: list[tuple[dict[str, object], str]] = [
-        ({"y": labels}, "holds y, but not X"),
-        ({"X": images[:3], "y": labels}, "X is uint8 .3, 32, 32, 3., not uint8 .32, 32, 3, 60."),
-        ({"X": np.zeros((32, 32, 3, 60)), "y": labels}, "X is double"),
-        ({"X": {"a": 1}, "y": labels}, "X is struct"),
+        ({"y": labels}, "holds no uint8 array X"),
+        ({"X": images[:3], "y": labels}, "X is .3, 32, 32, 3., not .32, 32, 3, 60."),
+        ({"X": np.zeros((2, 3)), "y": labels}, "holds no uint8 array X"),
+        ({"X": np.ones((2, 3)) * 1j, "y": labels}, "holds no uint8 array X"),
+        ({"X": {"a": 1}, "y": labels}, "holds no uint8 array X"),
         ({"X": images.transpose(1, 2, 3, 0), "y": labels[:, None] * 0}, "y goes from 0 to 0"),
     ]
     for content, message in contents:
         savemat(train, content, do_compression=True)
         refused(spec, [train, test], message)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+def test_arrays_that_scipy_writes(compressed: bool, tmp_path: Path) -> None:
+    """Beside others, of which some are so small that they lie inside their tags."""
+    rng = np.random.default_rng(0)
+    content: dict[str, Any] = {
+        "a": np.uint8([[1, 2, 3]]),
+        "text": "some",
+        "z": 2.5,
+        "cell": {"b": 1},
+    }
+    content["pixels"] = rng.integers(0, 256, (5, 3, 2, 7), dtype=np.uint8)
+    savemat(tmp_path / "x.mat", content, do_compression=compressed)
+    data = (tmp_path / "x.mat").read_bytes()
+    found = read_arrays(data, ("a", "pixels", "z", "text", "none"), 1 << 20)
+    assert set(found) == {"a", "pixels"}
+    for name, array in found.items():
+        np.testing.assert_array_equal(array, content[name])
+    with pytest.raises(ValueError, match=r"unpacks to more than|ends"):
+        read_arrays(data if compressed else data[:-4], ("a",), 100)
 
 
 def test_other_class_names_are_refused(tmp_path: Path) -> None:
