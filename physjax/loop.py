@@ -75,8 +75,8 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
         hosts.assert_equal(
             dataset.info.fingerprint,
             f"the hosts of this run hold different images of {dataset.info.name} (here "
-            f"{dataset.info.source}, fingerprint {dataset.info.fingerprint[:12]}); give all of them "
-            "the same copy",
+            f"{dataset.info.source}, fingerprint {dataset.info.fingerprint[:12]}); give all of "
+            "them the same copy",
         )
         # What was loaded counts: where a download fails half-way, `auto` means the digits.
         config = _with_dataset(config, dataset.info.name)
@@ -187,7 +187,14 @@ class _Run:
         self.state = place(task, init_state(task))
         self.step = 0
         lines = self.folder.read_lines()
-        saved = self.checkpoints.restore(self.state, accept=lambda about: _fit(about, lines))
+        disagreed = []
+
+        def accept(about: Mapping[str, Any]) -> str:
+            problem = _fit(about, lines)
+            disagreed.append(problem != "")
+            return problem
+
+        saved = self.checkpoints.restore(self.state, accept=accept)
         if saved is not None:
             self.state, self.step = saved, int(saved.step)
             self.display.say(
@@ -198,7 +205,10 @@ class _Run:
                 f"there is no checkpoint in {self.folder.checkpoints}: the run begins anew",
                 loud=True,
             )
-        self.lines = [line for line in lines if line.epoch.step <= self.step]
+        # The line of the epoch that the checkpoint ends came after it. It is kept, for its times,
+        # unless other lines are known to be wrong: then that epoch is evaluated again.
+        end = self.step - any(disagreed)
+        self.lines = [line for line in lines if line.epoch.step <= end]
         if hosts.is_lead_host():
             self.folder.keep_lines(self.lines)
         self._poll()

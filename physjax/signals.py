@@ -41,21 +41,21 @@ class Signals:
 
     def _watch(self, source: int, before: int) -> None:
         """Read the number of every signal as it comes, whatever the main thread is doing."""
-        while data := os.read(source, 1):
+        while data := os.read(source, 64):
             if before != -1:
                 with contextlib.suppress(OSError):
                     os.write(before, data)
-            number = data[0]
-            if number not in NUMBERS:
-                continue
             now = time.monotonic()
-            if not self._first:
-                self._first = now
-                self.received = number
-                _tell(f"{signal.Signals(number).name}: saving, then stopping; again: at once")
-            elif now - self._first > TOGETHER:
-                _tell(f"{signal.Signals(number).name} again: stopped at once")
-                os._exit(128 + number)
+            for number in data:
+                if number not in NUMBERS:
+                    continue
+                if not self._first:
+                    self._first = now
+                    self.received = number
+                    _tell(f"{signal.Signals(number).name}: saving, then stopping; again: at once")
+                elif now - self._first > TOGETHER:
+                    _tell(f"{signal.Signals(number).name} again: stopped at once")
+                    os._exit(128 + number)
 
 
 def _tell(text: str) -> None:

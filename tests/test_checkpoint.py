@@ -9,8 +9,8 @@ from typing import Any
 import jax
 import numpy as np
 import pytest
-from damage import damage
 
+from damage import damage
 from physjax.checkpoint import CheckpointError, Checkpoints, check_path
 from physjax.errors import UserError
 
