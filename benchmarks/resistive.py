@@ -18,13 +18,12 @@ from typing import Any
 
 import numpy as np
 import tyro
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
 from measuring import announce, write
-from physjax import resistive
+from physjax import plotting, resistive
 from physjax.resistive.linear import make_plan
 
 Floats = NDArray[np.float64]
@@ -177,20 +176,26 @@ def slope(rows: list[dict[str, Any]], key: str) -> float:
 
 
 def draw(rows: list[dict[str, Any]], slopes: dict[str, float], path: Path) -> None:
-    figure = Figure(figsize=(6.5, 4.5), layout="constrained")
-    axes = figure.subplots()
-    for key, label in (
-        ("plain_updates_per_second", "NumPy/SciPy loop, splu"),
-        ("single_updates_per_second", "physjax.resistive, one network"),
-        ("updates_per_second", "physjax.resistive, networks side by side"),
-    ):
-        edges = [row["edges"] for row in rows]
-        seconds = [1 / row[key] for row in rows]
-        axes.loglog(edges, seconds, "o", label=f"{label}: slope {slopes[key]:.2f}")
-    axes.set(xlabel="edges", ylabel="seconds per update")
-    axes.legend()
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    """Seconds per update against edges, as PNG."""
+    labels = {
+        "plain_updates_per_second": "NumPy/SciPy loop, splu",
+        "single_updates_per_second": "physjax.resistive, one network",
+        "updates_per_second": "physjax.resistive, networks side by side",
+    }
+    styles = plotting.series_styles(list(labels))
+    with plotting.figure(path.with_suffix(""), 6.5, 4.5) as fig:
+        axes = fig.subplots()
+        for key, label in labels.items():
+            axes.loglog(
+                [row["edges"] for row in rows],
+                [1 / row[key] for row in rows],
+                **styles[key] | {"linestyle": "", "markersize": 8},
+                # Hollow: where one network is all there is, two series have the same point.
+                markerfacecolor="none",
+                label=f"{label}: slope {slopes[key]:.2f}",
+            )
+        axes.set(xlabel="edges", ylabel="seconds per update")
+        axes.legend(fontsize="small")
 
 
 def main(options: Options) -> None:

@@ -9,12 +9,12 @@ machines gain. Image sizes are those of the two forms of AlexNet, 32x32 and 224x
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import ours
 from measuring import Contestant, announce, options, race, write
+from physjax import plotting
 
 BATCHES = (32, 64, 128, 256, 512, 1024)
 DEVICES = (1, 2, 4, 8)
@@ -48,22 +48,18 @@ def measure(axis: str, model: str, variants: dict[str, dict[str, Any]], turns: i
     return rows
 
 
-def draw(axes: dict[str, list[Any]], model: str, path: Path) -> None:
-    """Images per second against each axis."""
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(10, 2.8), layout="constrained")
-    for panel, (axis, rows) in zip(figure.subplots(1, len(axes)), axes.items(), strict=True):
-        ticks = [row[axis] for row in rows]
-        panel.semilogx(ticks, [row["images_per_second"] for row in rows], "o-", color="C0")
-        panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        panel.minorticks_off()
-        panel.set(xlabel=axis, ylabel="images/s")
-        panel.set_ylim(bottom=0)
-        panel.grid(alpha=0.3)
-    figure.suptitle(f"Train step of {model} on {os.cpu_count()} cores")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+def draw(axes: dict[str, list[Any]], model: str, machine: dict[str, Any], path: Path) -> None:
+    """Images per second against each axis, as PNG."""
+    with plotting.figure(path.with_suffix(""), 10, 2.8) as fig:
+        for panel, (axis, rows) in zip(fig.subplots(1, len(axes)), axes.items(), strict=True):
+            ticks = [row[axis] for row in rows]
+            panel.semilogx(ticks, [row["images_per_second"] for row in rows], "o-")
+            panel.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+            panel.minorticks_off()
+            panel.tick_params(axis="x", labelsize="x-small")
+            panel.set(xlabel=axis, ylabel="images/s")
+            plotting.start_at_zero(panel)
+        fig.suptitle(f"Train step of {model} on {machine['cores']} cores")
 
 
 def main() -> None:
@@ -87,7 +83,7 @@ def main() -> None:
         for axis, found in variants.items()
     }
     if arguments.figure:
-        draw(axes, arguments.model, arguments.figure)
+        draw(axes, arguments.model, facts, arguments.figure)
     write(arguments.json, {"machine": facts, "model": arguments.model, "axes": axes})
 
 

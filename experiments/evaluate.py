@@ -1,6 +1,9 @@
-"""Evaluate a trained run on its test set, clean and corrupted; write a table and figures into it.
+"""Evaluate a trained run on its test set; write a table and figures into its folder.
 
 python experiments/evaluate.py runs/physics-cifar10-fast-seed0-1a2b3c
+
+is one pass over the images as they are; --corruptions adds seven kinds of corrupted images, each in
+five severities, and --corruptions blur jpeg two of them.
 """
 
 from __future__ import annotations
@@ -14,6 +17,11 @@ import tyro
 
 from physjax import cli, runtime
 
+Corruption = Literal[
+    "gaussian noise", "blur", "brightness", "contrast", "jpeg", "occlusion", "shift"
+]
+Format = Literal["png", "svg", "pdf"]
+
 
 @dataclass(frozen=True)
 class Command:
@@ -23,8 +31,12 @@ class Command:
     """The run's folder."""
     tta: Literal["none", "mirror", "mirror+shift"] = "none"
     """Average the probabilities over views of each image."""
+    corruptions: tuple[Corruption, ...] | None = None
+    """Corrupted images too, in five severities each: these, or without a name all of them."""
     data_dir: str | None = None
     """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    figure_format: tuple[Format, ...] = ("png",)
+    """Of the figures: one file each for every format named."""
 
 
 def main() -> None:
@@ -32,11 +44,18 @@ def main() -> None:
     runtime.configure()
 
     # After configure(), which must stand before the first use of JAX.
-    from physjax.report import robustness as report
+    from physjax.corruptions import CORRUPTIONS
+    from physjax.report.robustness import report_robustness
     from physjax.robustness import evaluate
 
-    evaluate(command.run, tta=command.tta, data_dir=command.data_dir, say=print)
-    for path in report.draw(command.run):
+    evaluate(
+        command.run,
+        tta=command.tta,
+        data_dir=command.data_dir,
+        corruptions=tuple(CORRUPTIONS) if command.corruptions == () else command.corruptions or (),
+        log=print,
+    )
+    for path in report_robustness(command.run, command.figure_format):
         print(path)
 
 

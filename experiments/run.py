@@ -20,7 +20,6 @@ def main() -> None:
     # After configure(), which must stand before the first use of JAX.
     from physjax import data, hosts, loop
     from physjax.config import run_name
-    from physjax.report import run as report
     from physjax.summary import summary
 
     if command.distributed:
@@ -32,12 +31,15 @@ def main() -> None:
         classes = data.DATASETS[config.data.dataset].num_classes
         print(summary(config.model, classes, config.optim.batch_size))
     else:
+        from physjax.report.run import report_run
+
         record = loop.fit(command.config)
         if not hosts.is_lead_host():
             return
-        figures = report.draw(Path(command.config.run.runs_dir) / run_name(record.config))
+        folder = Path(command.config.run.runs_dir) / run_name(record.config)
+        report_run(folder, command.figure_format)
         assert record.result is not None
-        print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {figures[0].parent}")
+        print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {folder / 'figures'}")
 
 
 if __name__ == "__main__":

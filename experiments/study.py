@@ -11,6 +11,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import tyro
 
@@ -45,6 +46,12 @@ class Command:
     """List the runs and their predicted cost, and stop."""
     report: bool = False
     """Run nothing; make tables and figures of the records there are."""
+    figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """Of the figures: one file each for every format named."""
+    latex: bool = False
+    """Write tables.tex too (package booktabs)."""
+    paper: bool = False
+    """Show the paper's accuracies beside arms that were not trained by its recipe, too."""
     results_dir: Path = Path("results")
     runs_dir: Path = Path("runs")
     data_dir: str | None = None
@@ -90,9 +97,14 @@ def main() -> None:
             return
         carry_out(name, study, place)
 
-    from physjax.report import study as report
+    from physjax.report.study import report_study
 
-    for path in report.draw(command.results_dir / name):
+    for path in report_study(
+        command.results_dir / name,
+        command.figure_format,
+        latex=command.latex,
+        paper=command.paper,
+    ):
         print(path)
 
 

@@ -11,7 +11,7 @@ BINS = 15
 
 
 @dataclass(frozen=True)
-class Scores:
+class ClassificationMetrics:
     """What probabilities amount to on labelled examples."""
 
     accuracy: float
@@ -24,19 +24,28 @@ class Scores:
     """Rows are the true classes."""
     confidence: list[float | None]
     """Mean confidence in each of `BINS` equal bins of it; None where a bin is empty."""
-    hit_rate: list[float | None]
+    bin_accuracy: list[float | None]
     """Accuracy in each of them."""
+    bin_examples: list[int]
+    """How many examples lie in each of them."""
 
 
-def score(
+def classification_metrics(
     probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], num_classes: int
-) -> Scores:
-    """Score `probabilities` [N, K], rows of which sum to 1, against `labels` [N].
+) -> ClassificationMetrics:
+    """Compare predicted probabilities with labels.
 
     The calibration error is that of Guo et al., *On Calibration of Modern Neural Networks*, ICML
     2017, Eq. (3): the mean over the examples of |accuracy - mean confidence| in their bin, where
-    the confidence is the largest probability and 15 bins divide (0, 1] evenly. Raises ValueError
-    where there are no examples or the shapes do not fit.
+    the confidence is the largest probability and 15 bins divide (0, 1] evenly.
+
+    Args:
+        probabilities: [N, K], rows of which sum to 1.
+        labels: [N], in 0 ... K - 1.
+        num_classes: K.
+
+    Raises:
+        ValueError: there are no examples, or the shapes do not fit.
     """
     if probabilities.shape != (len(labels), num_classes) or len(labels) == 0:
         raise ValueError(
@@ -44,27 +53,27 @@ def score(
             f"{num_classes} classes"
         )
     guesses = probabilities.argmax(1)
-    hits = guesses == labels
+    correct = guesses == labels
     confidences = probabilities.max(1)
     likelihood = probabilities[np.arange(len(labels)), labels]
-    confusion = np.zeros((num_classes, num_classes), int)
-    np.add.at(confusion, (labels, guesses), 1)
-    counts = confusion.sum(1)
+    cells = np.bincount(labels.astype(int) * num_classes + guesses, minlength=num_classes**2)
+    confusion = cells.reshape(num_classes, num_classes)
 
     # Bin b holds (b / BINS, (b + 1) / BINS].
     bins = np.clip(np.ceil(confidences * BINS).astype(int) - 1, 0, BINS - 1)
     sizes = np.bincount(bins, minlength=BINS)
-    sure = np.bincount(bins, confidences, BINS)
-    right = np.bincount(bins, hits, BINS)
-    return Scores(
-        accuracy=float(hits.mean()),
+    summed_confidence = np.bincount(bins, confidences, BINS)
+    summed_correct = np.bincount(bins, correct, BINS)
+    return ClassificationMetrics(
+        accuracy=float(correct.mean()),
         # The smallest normal float keeps a probability that was rounded to zero finite.
         loss=float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
-        calibration_error=float(np.abs(right - sure).sum() / len(labels)),
-        per_class=_ratios(confusion.diagonal(), counts),
+        calibration_error=float(np.abs(summed_correct - summed_confidence).sum() / len(labels)),
+        per_class=_ratios(confusion.diagonal(), confusion.sum(1)),
         confusion=confusion.tolist(),
-        confidence=_ratios(sure, sizes),
-        hit_rate=_ratios(right, sizes),
+        confidence=_ratios(summed_confidence, sizes),
+        bin_accuracy=_ratios(summed_correct, sizes),
+        bin_examples=sizes.tolist(),
     )
 
 

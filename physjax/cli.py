@@ -10,6 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Literal
 
 import tyro
 
@@ -29,6 +30,8 @@ class Command:
     """Print the table of layers, parameters and FLOPs and stop."""
     distributed: bool = False
     """Train over several hosts: the same command on each of them (docs/hosts.md)."""
+    figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """Of the figures: one file each for every format named."""
 
 
 def parse(argv: Sequence[str] | None = None, description: str | None = None) -> Command:

@@ -294,13 +294,18 @@ def to_toml(study: Study) -> str:
     lines = [f"{name} = {_toml(v)}" for name, v in values.items() if not isinstance(v, dict)]
     tables = {"config": values["config"]}
     for group in ("by_model", "arms"):
-        tables |= {f"{group}.{name}": fields for name, fields in values[group].items()}
+        tables |= {f"{group}.{_key(name)}": fields for name, fields in values[group].items()}
     for title, fields in tables.items():
         if fields:
             lines += ["", f"[{title}]"]
             for part, changes in fields.items():
                 lines += [f"{part}.{name} = {_toml(value)}" for name, value in changes.items()]
     return "\n".join(lines) + "\n"
+
+
+def _key(name: str) -> str:
+    # A key without quotes may have ASCII letters, digits, '-' and '_'; which ones an arm has.
+    return name if name.isascii() else json.dumps(name, ensure_ascii=False)
 
 
 def _toml(value: Any) -> str:

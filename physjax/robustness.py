@@ -7,6 +7,7 @@ the logits by rounding alone.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -17,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from physjax import data
-from physjax.calibration import Scores, score
+from physjax.calibration import ClassificationMetrics, classification_metrics
 from physjax.checkpoint import CheckpointError, Checkpoints
 from physjax.config import ConfigError
 from physjax.corruptions import CORRUPTIONS, SEVERITIES, corrupt
@@ -25,7 +26,8 @@ from physjax.data import augment
 from physjax.devices import place
 from physjax.fold import fold, foldable
 from physjax.models import law_name
-from physjax.records import RecordError, Result, RunFolder, RunRecord, write_json
+from physjax.records import RecordError, RunFolder
+from physjax.robustness_record import CorruptionMetrics, RobustnessRecord, write_robustness
 from physjax.state import init_state
 from physjax.task import Task
 
@@ -42,86 +44,82 @@ def evaluate(
     *,
     tta: Views = "none",
     data_dir: str | None = None,
-    names: Sequence[str] = tuple(CORRUPTIONS),
+    corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
-    say: Callable[[str], None] = lambda text: None,
-) -> dict[str, Any]:
-    """Evaluate the finished run in `path`; what robustness.json then holds.
+    log: Callable[[str], None] = lambda text: None,
+) -> RobustnessRecord:
+    """Evaluate the finished run in `path` on its test set, and write robustness.json into it.
 
-    `tta` averages probabilities over views of each image: `mirror` over both mirror images,
-    `mirror+shift` over those moved by a pixel to two corners too. `say` is told every figure as it
-    comes.
+    Args:
+        path: the run's folder.
+        tta: average probabilities over views of each image: `mirror` over both mirror images,
+            `mirror+shift` over those moved by a pixel to two corners too.
+        data_dir: TFDS folder; None: as for training.
+        corruptions: names in `physjax.corruptions.CORRUPTIONS`; with none of them it is a single
+            pass over the images as they are.
+        severities: of each corruption, 1 to 5.
+        log: is told every result as it comes.
 
-    Raises RecordError where the run has not ended or its images are not those here, ConfigError
-    for a view that changes the class, CheckpointError where the parameters are gone.
+    Raises:
+        RecordError: the run has not ended, or its images are not those here.
+        ConfigError: there is no such corruption, or a view changes the class.
+        CheckpointError: the parameters are gone.
     """
+    for name in corruptions:
+        if name not in CORRUPTIONS:
+            raise ConfigError(f"there is no corruption {name!r}; they are {', '.join(CORRUPTIONS)}")
     folder = RunFolder(path)
     record = folder.read()
     if record.result is None:
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     with folder.locked():
-        return _evaluate(folder, record, record.result, tta, data_dir, names, severities, say)
-
-
-def _evaluate(
-    folder: RunFolder,
-    record: RunRecord,
-    result: Result,
-    tta: Views,
-    data_dir: str | None,
-    names: Sequence[str],
-    severities: Sequence[int],
-    say: Callable[[str], None],
-) -> dict[str, Any]:
-    config = dataclasses.replace(
-        record.config, data=dataclasses.replace(record.config.data, data_dir=data_dir)
-    )
-    dataset = data.load(config.data)
-    trained_on = result.data["fingerprint"]
-    if dataset.info.fingerprint != trained_on:
-        raise RecordError(
-            f"the images of {dataset.info.name} here ({dataset.info.source}) are not those that "
-            f"{folder.path} was trained on (fingerprints {dataset.info.fingerprint[:12]} and "
-            f"{trained_on[:12]}); give their --data-dir"
+        config = dataclasses.replace(
+            record.config, data=dataclasses.replace(record.config.data, data_dir=data_dir)
         )
-    task = Task(config, dataset.info, len(dataset.train))
-    variables, folded = restore(task, folder.checkpoints, result.steps)
-    probabilities = predictor(task, variables, folded, tta)
-
-    test = dataset.test
-    clean = score(probabilities(test.images), test.labels, dataset.info.num_classes)
-    say(f"clean: {_line(clean)}")
-    corrupted: dict[str, list[dict[str, Any]]] = {}
-    for name in names:
-        corrupted[name] = []
-        for severity in severities:
-            images = corrupt(test.images, name, severity)
-            found = score(probabilities(images), test.labels, dataset.info.num_classes)
-            say(f"{name} {severity}: {_line(found)}")
-            corrupted[name].append(
-                {
-                    "severity": severity,
-                    "strength": CORRUPTIONS[name].strengths[severity - 1],
-                    "accuracy": found.accuracy,
-                    "loss": found.loss,
-                    "calibration_error": found.calibration_error,
-                }
+        dataset = data.load(config.data)
+        trained_on = record.result.data["fingerprint"]
+        if dataset.info.fingerprint != trained_on:
+            raise RecordError(
+                f"the images of {dataset.info.name} here ({dataset.info.source}) are not those "
+                f"that {folder.path} was trained on (fingerprints {dataset.info.fingerprint[:12]} "
+                f"and {trained_on[:12]}); give their --data-dir"
             )
-    outcome = {
-        "tta": tta,
-        "folded": folded,
-        "examples": len(test),
-        "class_names": list(dataset.info.class_names),
-        "clean": dataclasses.asdict(clean),
-        "quantities": {name: CORRUPTIONS[name].quantity for name in names},
-        "corruptions": corrupted,
-    }
-    write_json(folder.path / "robustness.json", outcome)
-    return outcome
+        task = Task(config, dataset.info, len(dataset.train))
+        variables, folded = restore(task, folder.checkpoints, record.result.steps)
+        probabilities = predictor(task, variables, folded, tta)
+        test = dataset.test
 
+        def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
+            found = classification_metrics(
+                probabilities(images), test.labels, dataset.info.num_classes
+            )
+            log(
+                f"{title}: accuracy {found.accuracy:.2%}, calibration error "
+                f"{found.calibration_error:.2%}"
+            )
+            return found
 
-def _line(found: Scores) -> str:
-    return f"accuracy {found.accuracy:.2%}, calibration error {found.calibration_error:.2%}"
+        clean = measure("clean", test.images)
+        corrupted: dict[str, list[CorruptionMetrics]] = {name: [] for name in corruptions}
+        for name, severity in itertools.product(corrupted, severities):
+            found = measure(f"{name} {severity}", corrupt(test.images, name, severity))
+            strength = CORRUPTIONS[name].strengths[severity - 1]
+            corrupted[name].append(
+                CorruptionMetrics(
+                    severity, strength, found.accuracy, found.loss, found.calibration_error
+                )
+            )
+        outcome = RobustnessRecord(
+            tta=tta,
+            folded=folded,
+            examples=len(test),
+            class_names=list(dataset.info.class_names),
+            clean=clean,
+            quantities={name: CORRUPTIONS[name].quantity for name in corrupted},
+            corruptions=corrupted,
+        )
+        write_robustness(path, outcome)
+        return outcome
 
 
 def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any], bool]:

@@ -17,8 +17,10 @@ PACKAGE = ROOT / "physjax"
 ORDER = [
     {"errors", "calibration", "corruptions", "signals", "output"},
     {"files"},
+    {"plotting"},
     {"config", "resistive"},
     {"runtime", "records", "hosts"},
+    {"robustness_record"},
     {"grid"},
     {"study_records"},
     {"data", "forces", "winograd", "report"},
@@ -82,12 +84,25 @@ def test_resistive_stands_alone() -> None:
         "physjax.report.run",
         "physjax.report.study",
         "physjax.report.robustness",
+        "physjax.robustness_record",
         "physjax.cli",
     ],
 )
 def test_records_can_be_read_and_drawn_without_jax(module: str) -> None:
     code = f"import sys, {module}; sys.exit('jax' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_help_needs_none_of_what_a_report_needs() -> None:
+    """pandas and matplotlib take longer to import than the help takes to read."""
+    scripts = ("run", "study", "evaluate")
+    code = (
+        "import sys, tyro; sys.path.insert(0, 'experiments'); import {}; "
+        "sys.exit(any(m in sys.modules for m in ('pandas', 'matplotlib', 'jax')))"
+    )
+    for script in scripts:
+        done = subprocess.run([sys.executable, "-c", code.format(script)], cwd=ROOT, check=False)
+        assert done.returncode == 0, script
 
 
 def test_nothing_installed_needs_tensorflow() -> None:

@@ -6,12 +6,12 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from physjax.calibration import BINS, score
+from physjax.calibration import BINS, classification_metrics
 
 
 def test_numbers_worked_out_by_hand() -> None:
     probabilities = np.array([[0.9, 0.1], [0.9, 0.1], [0.9, 0.1], [0.4, 0.6]])
-    found = score(probabilities, np.array([0, 0, 1, 1]), 2)
+    found = classification_metrics(probabilities, np.array([0, 0, 1, 1]), 2)
     assert found.accuracy == 0.75
     assert found.confusion == [[2, 0], [1, 1]]
     assert found.per_class == [1.0, 0.5]
@@ -20,12 +20,13 @@ def test_numbers_worked_out_by_hand() -> None:
     expected = 3 / 4 * abs(2 / 3 - 0.9) + 1 / 4 * abs(1 - 0.6)
     assert found.calibration_error == pytest.approx(expected)
     assert found.confidence[13] == pytest.approx(0.9)
-    assert found.hit_rate[13] == pytest.approx(2 / 3)
+    assert found.bin_accuracy[13] == pytest.approx(2 / 3)
     assert sum(c is not None for c in found.confidence) == 2
+    assert {i: n for i, n in enumerate(found.bin_examples) if n} == {8: 1, 13: 3}
 
 
 def test_bins_are_closed_on_the_right() -> None:
-    found = score(np.array([[2 / 3, 1 / 3], [1.0, 0.0]]), np.array([0, 0]), 2)
+    found = classification_metrics(np.array([[2 / 3, 1 / 3], [1.0, 0.0]]), np.array([0, 0]), 2)
     assert [i for i, c in enumerate(found.confidence) if c is not None] == [9, BINS - 1]
 
 
@@ -33,15 +34,15 @@ def test_labels_drawn_from_the_probabilities_are_calibrated_and_sharper_ones_are
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(4), 20_000)
     labels = (probabilities.cumsum(1) > rng.random((20_000, 1))).argmax(1)
-    assert score(probabilities, labels, 4).calibration_error < 0.01
+    assert classification_metrics(probabilities, labels, 4).calibration_error < 0.01
     sharp = probabilities**4 / (probabilities**4).sum(1, keepdims=True)
-    assert score(sharp, labels, 4).calibration_error > 0.15
+    assert classification_metrics(sharp, labels, 4).calibration_error > 0.15
 
 
 def test_against_scikit_learn() -> None:
     rng = np.random.default_rng(1)
     probabilities, labels = rng.dirichlet(np.ones(5), 300), rng.integers(0, 5, 300)
-    found, guesses = score(probabilities, labels, 5), probabilities.argmax(1)
+    found, guesses = classification_metrics(probabilities, labels, 5), probabilities.argmax(1)
     assert found.confusion == metrics.confusion_matrix(labels, guesses).tolist()
     assert found.accuracy == pytest.approx(metrics.accuracy_score(labels, guesses))
     assert found.loss == pytest.approx(metrics.log_loss(labels, probabilities))
@@ -50,13 +51,13 @@ def test_against_scikit_learn() -> None:
 
 
 def test_a_certain_mistake_has_a_finite_loss_and_an_absent_class_no_accuracy() -> None:
-    found = score(np.array([[1.0, 0.0, 0.0]]), np.array([1]), 3)
+    found = classification_metrics(np.array([[1.0, 0.0, 0.0]]), np.array([1]), 3)
     assert np.isfinite(found.loss)
     assert found.per_class == [None, 0.0, None]
 
 
 def test_shapes_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match=r"shape \(1, 2\) for 1 labels of 3 classes"):
-        score(np.array([[1.0, 0.0]]), np.array([1]), 3)
+        classification_metrics(np.array([[1.0, 0.0]]), np.array([1]), 3)
     with pytest.raises(ValueError, match="for 0 labels"):
-        score(np.zeros((0, 3)), np.zeros(0, int), 3)
+        classification_metrics(np.zeros((0, 3)), np.zeros(0, int), 3)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -18,8 +19,9 @@ from physjax.checkpoint import CheckpointError
 from physjax.config import RECIPES, Config, ConfigError
 from physjax.loop import fit
 from physjax.records import RecordError, RunFolder, RunRecord
-from physjax.report import robustness as report
+from physjax.report.robustness import report_robustness
 from physjax.robustness import _move, _views, evaluate, predictor, restore
+from physjax.robustness_record import read_robustness
 from physjax.task import Task
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,32 +63,62 @@ def test_the_clean_accuracy_is_that_of_the_record(
     runs: dict[str, tuple[Path, RunRecord]], law: str, folded: bool
 ) -> None:
     path, record = runs[law]
-    outcome = evaluate(path, names=["shift"], severities=[5])
+    outcome = evaluate(path, corruptions=["shift"], severities=[5])
     assert record.result is not None
-    assert outcome["folded"] is folded
+    assert outcome.folded is folded
     # Averaged parameters, the last epoch's, and every example once: 360 are 2.4 batches of 150.
-    assert outcome["clean"]["accuracy"] == pytest.approx(record.result.test_accuracy)
-    assert outcome["clean"]["loss"] == pytest.approx(record.epochs[-1].test_loss, rel=1e-4)
-    assert outcome["clean"]["confusion"] == record.result.confusion
-    assert outcome["corruptions"]["shift"][0]["accuracy"] < outcome["clean"]["accuracy"]
-    assert json.loads((path / "robustness.json").read_text()) == outcome
+    assert outcome.clean.accuracy == pytest.approx(record.result.test_accuracy)
+    assert outcome.clean.loss == pytest.approx(record.epochs[-1].test_loss, rel=1e-4)
+    assert outcome.clean.confusion == record.result.confusion
+    assert outcome.corruptions["shift"][0].accuracy < outcome.clean.accuracy
+    assert read_robustness(path) == outcome
 
 
 def test_table_and_figures(runs: dict[str, tuple[Path, RunRecord]]) -> None:
     path, record = runs["ring"]
-    outcome = evaluate(path, names=["blur", "jpeg"], severities=[1, 5])
-    written = report.draw(path)
+    outcome = evaluate(path, corruptions=["blur", "jpeg"], severities=[1, 5])
+    written = report_robustness(path)
     figures = ["robustness.png", "calibration.png", "evaluated_confusion.png"]
     assert [p.name for p in written] == ["robustness.md", *figures]
     assert all(p.stat().st_size > 100 for p in written)
-    text = written[0].read_text()
-    first, last = (100 * s["accuracy"] for s in outcome["corruptions"]["blur"])
-    assert f"| blur | {first:.2f} (0.4) | {last:.2f} (1.5) | {(first + last) / 2:.2f} |" in text
+    text = written[0].read_text(encoding="utf-8")
+    cells = re.sub(" +", " ", text)
+    first, last = (100 * s.accuracy for s in outcome.corruptions["blur"])
+    assert f"| blur | {first:.2f} (0.4) | {last:.2f} (1.5) | {(first + last) / 2:.2f} |" in cells
     assert "the force is merged into the convolutions" in text
     assert record.result is not None
     hits = np.diag(record.result.confusion) / np.sum(record.result.confusion, 1)
     for digit, hit in enumerate(hits):
-        assert f"| {digit} | {hit:.2%} |" in text
+        assert f"| {digit} | {hit:.2%} |" in cells
+
+
+def test_without_corruptions_it_is_one_clean_pass(runs: dict[str, tuple[Path, RunRecord]]) -> None:
+    path, _ = runs["divisive"]
+    lines: list[str] = []
+    outcome = evaluate(path, log=lines.append)
+    assert len(lines) == 1
+    assert outcome.corruptions == {}
+    names = {p.name for p in report_robustness(path)}
+    assert names == {"robustness.md", "calibration.png", "evaluated_confusion.png"}
+    assert "corruption" not in (path / "robustness.md").read_text(encoding="utf-8")
+    with pytest.raises(ConfigError, match="there is no corruption 'fog'; they are gaussian noise"):
+        evaluate(path, corruptions=["fog"])
+
+
+def test_a_damaged_record_is_named_with_its_field(
+    runs: dict[str, tuple[Path, RunRecord]], tmp_path: Path
+) -> None:
+    path, _ = runs["ring"]
+    evaluate(path)
+    values = json.loads((path / "robustness.json").read_text())
+    shutil.copytree(path, tmp_path / "run", ignore=shutil.ignore_patterns("checkpoints"))
+    for broken in (
+        {**values, "clean": {**values["clean"], "accuracy": "high"}},
+        {**values, "clean": {**values["clean"], "hits": 3}},
+    ):
+        (tmp_path / "run" / "robustness.json").write_text(json.dumps(broken))
+        with pytest.raises(RecordError, match=r"robustness\.json .*\(clean\.(accuracy|hits): "):
+            report_robustness(tmp_path / "run")
 
 
 def test_views_are_what_they_say_and_weigh_one() -> None:
@@ -136,7 +168,7 @@ def test_what_cannot_be_evaluated_is_said(
     shutil.copytree(path, copy)
     (copy / "robustness.json").unlink(missing_ok=True)
     with pytest.raises(RecordError, match=r"has not been evaluated: python experiments/evaluate"):
-        report.draw(copy)
+        report_robustness(copy)
 
     result = json.loads((copy / "result.json").read_text())
     result["data"]["fingerprint"] = "0" * 64
@@ -170,9 +202,11 @@ def test_the_command_writes_everything_into_the_runs_folder(
 ) -> None:
     shutil.copytree(runs["ring"][0], tmp_path / "run")
     command = [sys.executable, str(ROOT / "experiments" / "evaluate.py"), str(tmp_path / "run")]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    more = ["--corruptions", "--figure-format", "png", "svg"]
+    done = subprocess.run([*command, *more], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("accuracy") == 36
+    assert (tmp_path / "run" / "figures" / "robustness.svg").exists()
     assert (tmp_path / "run" / "figures" / "robustness.png").exists()
     assert RunFolder(tmp_path / "run").read() == RunFolder(runs["ring"][0]).read()
     refused = subprocess.run(

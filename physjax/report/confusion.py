@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import PercentFormatter
 
 
-def draw_confusion(axes: Axes, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> None:
+def plot_confusion(axes: Axes, confusion: Sequence[Sequence[int]], names: Sequence[str]) -> None:
     """Draw how many images of each class (row) were taken for which (column).
 
     `confusion` holds counts [K][K], `names` the K classes; colours and numbers are shares of a row.

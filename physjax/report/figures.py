@@ -1,138 +1,144 @@
-"""The figures of a study: accuracy of each arm, paired differences, and learning curves."""
+"""The figures of a study: accuracy of each arm, paired differences, and the courses of training."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from physjax.report import style
-from physjax.report.comparison import Arm, Comparison
+from physjax import plotting
+from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, select
+from physjax.report.physics import plot_physics
 
 
-def colors(arms: Sequence[Arm]) -> dict[str, str]:
-    """A colour for each arm's name, the same in all figures of a study."""
-    names = list(dict.fromkeys(arm.arm for arm in arms))
-    return {name: style.COLORS[i % len(style.COLORS)] for i, name in enumerate(names)}
-
-
-def draw_accuracy(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> None:
+def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     """Test accuracy of one data set's runs by base model and arm: every run, the mean, ± sd.
 
     Crosses are the paper's means.
     """
-    models = list(dict.fromkeys(arm.model for arm in arms))
-    names = list(dict.fromkeys(arm.arm for arm in arms))
+    arms = arm_frame(frames.runs)
+    arms = arms[arms["n"] > 0]
+    models, names = (list(dict.fromkeys(arms[column])) for column in ("model", "arm"))
     step = 0.8 / len(names)
-    with style.figure(path, max(5.0, 1.6 + len(models) * max(1.05, 0.38 * len(names)))) as drawing:
-        axes = drawing.subplots()
-        labelled = set()
-        for arm in arms:
-            if arm.test is None:
-                continue
-            x = models.index(arm.model) + (names.index(arm.arm) - (len(names) - 1) / 2) * step
-            runs = [result.test_accuracy for result in arm.results]
-            color = palette[arm.arm]
-            axes.plot([x] * len(runs), runs, "o", color=color, alpha=0.45, markersize=4)
-            label = None if arm.arm in labelled else arm.arm
-            labelled.add(arm.arm)
-            axes.errorbar(
-                x + 0.2 * step,
-                arm.test.mean,
-                yerr=arm.test.sd,
-                fmt="D",
-                color=color,
-                markersize=6,
-                capsize=3,
-                label=label,
-            )
-            if arm.paper is not None:
-                label = None if "paper" in labelled else "paper, mean"
-                labelled.add("paper")
-                axes.plot(x, arm.paper.test_mean, "x", color="0.3", markersize=8, label=label)
-        axes.set_xticks(range(len(models)), models)
-        axes.set_xlim(-0.6, len(models) - 0.4)
-        axes.grid(False, axis="x")
-        axes.set(ylabel="test accuracy, last epoch", title=f"{arms[0].title}: mean ± sd over seeds")
-        _fractions(axes)
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def draw_differences(path: Path, pairs: Sequence[Comparison], palette: dict[str, str]) -> None:
-    """Paired differences of test accuracy: every pair, the mean, and the 95 % intervals.
-
-    The solid line is Student's t interval, the dotted one the bootstrap's.
-    """
-    with style.figure(path, 7.0, 1.5 + 0.42 * len(pairs)) as drawing:
-        axes = drawing.subplots()
-        for y, pair in enumerate(pairs):
-            color = palette[pair.treatment.arm]
-            ours, plain = (
-                {r.cell.seed: r.result.test_accuracy for r in a.records if r.result is not None}
-                for a in (pair.treatment, pair.control)
-            )
-            each = [100 * (ours[s] - plain[s]) for s in pair.seeds]
-            axes.plot(each, [y] * len(each), "|", color=color, markersize=9, alpha=0.6)
-            d = pair.difference
-            axes.plot(100 * d.mean, y, "D", color=color, markersize=6)
-            if d.t_interval is not None:
-                axes.plot([100 * d.t_interval.low, 100 * d.t_interval.high], [y, y], color=color)
-            if d.bootstrap is not None:
-                ends = [100 * d.bootstrap.low, 100 * d.bootstrap.high]
-                axes.plot(ends, [y + 0.22] * 2, ":", color=color, linewidth=1.5)
-        axes.axvline(0, color="k", linewidth=1)
-        axes.set_yticks(range(len(pairs)), [_label(pair, pairs) for pair in pairs])
-        axes.set_ylim(len(pairs) - 0.5, -0.5)
-        axes.grid(False, axis="y")
-        axes.set(
-            xlabel="difference in test accuracy [percentage points]",
-            title="arm minus plain, paired by seed: mean and 95 % intervals\n"
-            "(solid: t, dotted: bootstrap)",
+    width = 2.6 + len(models) * max(1.05, 0.38 * len(names))
+    fig.set_size_inches(max(5.0, width), 4.3)
+    axes = fig.subplots()
+    labels: dict[str, Any] = {}
+    for arm in arms.itertuples():
+        x = models.index(arm.model) + (names.index(arm.arm) - (len(names) - 1) / 2) * step
+        style = frames.styles[arm.arm]
+        runs = select(frames.runs, model=arm.model, arm=arm.arm)
+        each = runs["test_accuracy"].dropna()
+        axes.plot([x] * len(each), each, **style, linestyle="", alpha=0.45)
+        labels[arm.arm] = axes.errorbar(
+            x + 0.2 * step,
+            arm.test_mean,
+            yerr=None if pd.isna(arm.test_sd) else arm.test_sd,
+            **style,
+            linestyle="",
+            markersize=6,
+            capsize=3,
         )
+        if not pd.isna(arm.paper_test_mean):
+            (labels["paper, mean"],) = axes.plot(
+                x, arm.paper_test_mean, "x", color="0.3", markersize=8
+            )
+    axes.set_xticks(range(len(models)), models)
+    axes.set_xlim(-0.6, len(models) - 0.4)
+    axes.grid(False, axis="x")
+    axes.set(ylabel="test accuracy, last epoch")
+    _set_percent(axes)
+    axes.legend(labels.values(), labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    fig.suptitle(f"{frames.title}: mean ± sd over seeds", wrap=True)
 
 
-def _label(pair: Comparison, pairs: Sequence[Comparison]) -> str:
-    arm = pair.treatment
-    several = len({p.treatment.dataset for p in pairs}) > 1
-    return f"{arm.model}, {arm.arm}" + (f" ({arm.dataset})" if several else "")
-
-
-def draw_curves(path: Path, arms: Sequence[Arm], palette: dict[str, str]) -> None:
+def draw_curves(frames: StudyFrames, fig: Figure) -> None:
     """Test accuracy and loss by epoch for the arms of one base model and data set.
 
     The line is the mean over the seeds, the band one standard deviation to either side.
     """
-    with style.figure(path, 9.5, 4.0) as drawing:
-        panels = drawing.subplots(1, 2)
-        for arm in arms:
-            if not arm.records:
-                continue
-            epochs = [e.epoch for e in arm.records[0].epochs]
-            for axes, name in zip(panels, ("test_accuracy", "test_loss"), strict=True):
-                runs = np.array([[getattr(e, name) for e in r.epochs] for r in arm.records])
-                mean, color = runs.mean(0), palette[arm.arm]
-                marker = "o" if len(epochs) <= 30 else ""
-                label = f"{arm.arm} (n = {len(runs)})"
-                axes.plot(epochs, mean, color=color, label=label, marker=marker, markersize=3)
-                if len(runs) > 1:
-                    sd = runs.std(0, ddof=1)
-                    axes.fill_between(
-                        epochs, mean - sd, mean + sd, color=color, alpha=0.2, linewidth=0
-                    )
-        for axes, label in zip(panels, ("test accuracy", "test loss [nat]"), strict=True):
-            axes.set(xlabel="epoch", ylabel=label)
-            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        _fractions(panels[0])
-        style.scale_losses(panels[1])
-        panels[0].legend()
-        style.head(drawing, f"{arms[0].model} on {arms[0].title}: mean ± sd over seeds")
+    fig.set_size_inches(9.5, 4.0)
+    panels = fig.subplots(1, 2)
+    for name, epochs in frames.epochs.groupby("arm", sort=False):
+        style, runs = frames.styles[str(name)], epochs["seed"].nunique()
+        for axes, quantity in zip(panels, ("test_accuracy", "test_loss"), strict=True):
+            by_epoch = epochs.groupby("epoch")[quantity]
+            mean, sd = by_epoch.mean(), by_epoch.std()
+            # With few epochs a line alone hides where the points are.
+            points = style if len(mean) <= 30 else {**style, "marker": ""}
+            axes.plot(mean.index, mean, **points, label=f"{name} (n = {runs})")
+            if runs > 1:
+                axes.fill_between(
+                    mean.index, mean - sd, mean + sd, color=style["color"], alpha=0.2, linewidth=0
+                )
+    for axes, label in zip(panels, ("test accuracy", "test loss [nat]"), strict=True):
+        axes.set(xlabel="epoch", ylabel=label)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _set_percent(panels[0])
+    plotting.set_loss_scale(panels[1])
+    panels[0].legend(fontsize="small")
+    model = frames.runs["model"].iloc[0]
+    fig.suptitle(f"{model} on {frames.title}: mean ± sd over seeds", wrap=True)
 
 
-def _fractions(axes: Axes) -> None:
+def draw_differences(frames: StudyFrames, fig: Figure) -> None:
+    """Paired differences of test accuracy: every pair, the mean, and the 95 % intervals.
+
+    The solid line is Student's t interval, the dotted one the bootstrap's.
+    """
+    if frames.pairs.empty:
+        return
+    differences = difference_frame(frames.pairs)
+    several = differences["dataset"].nunique() > 1
+    fig.set_size_inches(7.0, 1.8 + 0.42 * len(differences))
+    axes = fig.subplots()
+    labels = []
+    for y, line in enumerate(differences.itertuples()):
+        style, arm = frames.styles[line.arm], {name: getattr(line, name) for name in ARM}
+        each = 100 * select(frames.pairs, **arm, arm_control=line.control)["difference"]
+        color = style["color"]
+        axes.plot(each, [y] * len(each), "|", color=color, markersize=9, alpha=0.6)
+        axes.plot(100 * line.difference, y, **style | {"markersize": 6})
+        axes.plot([100 * line.t_low, 100 * line.t_high], [y, y], color=color)
+        ends = [100 * line.bootstrap_low, 100 * line.bootstrap_high]
+        axes.plot(ends, [y + 0.22] * 2, ":", color=color, linewidth=1.5)
+        where = f" ({line.dataset})" if several else ""
+        labels.append(f"{line.model}, {line.arm} − {line.control}{where}")
+    axes.axvline(0, color="k", linewidth=1)
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set_ylim(len(labels) - 0.5, -0.5)
+    axes.grid(False, axis="y")
+    axes.set(xlabel="difference in test accuracy [percentage points]")
+    fig.suptitle(
+        f"{frames.title}: arm minus control, paired by seed; mean and 95 % intervals "
+        "(solid: t, dotted: bootstrap)",
+        wrap=True,
+    )
+
+
+def draw_physics(frames: StudyFrames, fig: Figure) -> None:
+    """What the forces and resistances of one base model came to, by layer: means over the seeds."""
+    if not frames.physics.empty:
+        plot_physics(fig, frames.physics)
+        fig.suptitle(f"{frames.runs['model'].iloc[0]} on {frames.title}", wrap=True)
+
+
+FIGURES: dict[str, tuple[tuple[str, ...], Callable[[StudyFrames, Figure], None]]] = {
+    "accuracy": (("dataset",), draw_accuracy),
+    "curves": (("model", "dataset"), draw_curves),
+    "differences": ((), draw_differences),
+    "physics": (("model", "dataset"), draw_physics),
+}
+"""By the name of the file in the study's folder figures/: for which parts of the study there is a
+figure each (() is the whole study), and the function that draws it."""
+
+
+def _set_percent(axes: Axes) -> None:
     """The y axis in percent, without what a mean and its deviation reach outside of 0 to 100."""
     low, high = axes.get_ylim()
-    axes.set_ylim(max(low, -0.01), min(high, 1.01))
+    axes.set_ylim(max(low, -0.015), min(high, 1.015))
     axes.yaxis.set_major_formatter(PercentFormatter(1.0))

@@ -1,4 +1,4 @@
-"""What the paper reports, to stand beside our own figures.
+"""What the paper reports, to compare our own results with.
 
 Cheng, Wang & Lu, *Physic-Driven AlexNet*, Tables I to III: CIFAR-10, 50 epochs, five runs. Its
 plain and its physics-driven AlexNet were trained by different recipes, and its runs are not paired.
@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-DATASET = "cifar10"
+from physjax.config import RECIPES, Config, differences
+
+DATASET, TITLE = "cifar10", "CIFAR-10"
 
 
 @dataclass(frozen=True)
@@ -37,5 +39,16 @@ _TABLES = {
 
 
 def published(model: str, arm: str, dataset: str) -> Published | None:
-    """What the paper has for this arm; None where it has nothing."""
+    """What the paper has for this arm, however it was trained here; None where it has nothing."""
     return _TABLES.get((model, arm)) if dataset == DATASET else None
+
+
+def is_the_papers(config: Config, title: str) -> bool:
+    """Whether a run had the paper's recipe and its images, so that accuracies can be compared.
+
+    Args:
+        config: the run's.
+        title: of its images, which says how they deviate from the original.
+    """
+    changed = {line.split(":")[0] for line in differences(RECIPES["paper"], config)}
+    return title == TITLE and changed <= {"model.name", "model.law", "data.dataset", "run.seed"}

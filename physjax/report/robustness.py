@@ -1,128 +1,171 @@
-"""Table and figures of a run's robustness, from its robustness.json alone."""
+"""Table and figures of a run's evaluation, from its robustness.json alone."""
 
 from __future__ import annotations
 
-import json
+from collections.abc import Callable, Sequence
+from operator import attrgetter
 from pathlib import Path
-from typing import Any
 
-import numpy as np
+import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from physjax import files
-from physjax.records import RecordError, RunFolder
-from physjax.report import style
-from physjax.report.confusion import draw_confusion
-from physjax.report.run import title
+from physjax import plotting
+from physjax.files import atomic_write
+from physjax.records import RunFolder
+from physjax.report.confusion import plot_confusion
+from physjax.report.registry import draw_figures
+from physjax.report.tables import NOTHING, Column, render
+from physjax.report.titles import run_title
+from physjax.robustness_record import RobustnessRecord, read_robustness
+
+Evaluation = tuple[RobustnessRecord, str]
+"""The record, and the heading of its figures."""
 
 
-def draw(path: Path) -> list[Path]:
-    """Write robustness.md and the figures robustness, calibration and evaluated_confusion; their
-    paths.
+def report_robustness(path: Path, formats: Sequence[plotting.Format] = plotting.PNG) -> list[Path]:
+    """Write robustness.md and the figures of an evaluated run into its folder.
 
-    Raises RecordError where the run in `path` has not been evaluated.
+    Returns:
+        The files.
+
+    Raises:
+        RecordError: the folder holds no run, or one that has not been evaluated.
     """
-    folder = RunFolder(path)
-    source = path / "robustness.json"
-    if not source.exists():
-        raise RecordError(f"{path} has not been evaluated: python experiments/evaluate.py {path}")
-    values = json.loads(files.read_text(source))
-    heading = title(folder.read()) + _views(values)
-    written = [
-        path / "robustness.md",
-        folder.figures / "robustness.png",
-        folder.figures / "calibration.png",
-        folder.figures / "evaluated_confusion.png",
-    ]
-    files.atomic_write(written[0], table(values, heading))
-    with style.figure(written[1]) as drawing:
-        _corruptions(drawing.subplots(), values)
-        style.head(drawing, heading)
-    with style.figure(written[2], 10.0, 4.3) as drawing:
-        left, right = drawing.subplots(1, 2)
-        _reliability(left, values)
-        _classes(right, values)
-        style.head(drawing, heading)
-    with style.figure(written[3], 6.8, 6.2) as drawing:
-        draw_confusion(drawing.subplots(), values["clean"]["confusion"], values["class_names"])
-        style.head(drawing, heading)
-    return written
+    files = RunFolder(path)
+    record, run = read_robustness(path), files.read()
+    heading = run_title(run.config, None if run.result is None else run.result.data)
+    if record.tta != "none":
+        heading += f", views: {record.tta}"
+    atomic_write(path / "robustness.md", markdown(record, heading))
+    figures = draw_figures(FIGURES, (record, heading), files.figures, formats)
+    return [path / "robustness.md", *figures]
 
 
-def _views(values: dict[str, Any]) -> str:
-    return "" if values["tta"] == "none" else f", views: {values['tta']}"
-
-
-def table(values: dict[str, Any], heading: str) -> str:
-    """The Markdown text: corruptions by severity, their mean, and the accuracy of each class."""
-    clean = values["clean"]
-    folded = "; the force is merged into the convolutions" if values["folded"] else ""
-    lines = [
+def markdown(record: RobustnessRecord, heading: str) -> str:
+    """The text: corruptions by severity, their means, and the accuracy of each class."""
+    clean = record.clean
+    folded = "; the force is merged into the convolutions" if record.folded else ""
+    parts = [
         f"# {heading}\n",
-        f"{values['examples']} test images{folded}. Clean: accuracy {clean['accuracy']:.2%}, loss "
-        f"{clean['loss']:.3f} nat, calibration error {clean['calibration_error']:.2%}.\n",
+        f"{record.examples} test images{folded}. Clean: accuracy {clean.accuracy:.2%}, loss "
+        f"{clean.loss:.3f} nat, calibration error {clean.calibration_error:.2%}.\n",
     ]
-    corruptions = values["corruptions"]
-    if corruptions:
-        severities = [line["severity"] for line in next(iter(corruptions.values()))]
-        lines += [
+    if record.corruptions:
+        frame = corruption_frame(record)
+        parts += [
             "Accuracy in percent by severity, the strength in brackets:\n",
-            f"| corruption | {' | '.join(map(str, severities))} | mean | calibration error | "
-            "strength |",
-            f"| --- | {'---: | ' * (len(severities) + 2)}--- |",
+            _corruption_table(frame, record.quantities),
+            f"Mean accuracy over all corruptions: {frame['accuracy'].mean():.2%}.\n",
         ]
-        for name, steps in corruptions.items():
-            cells = [f"{100 * s['accuracy']:.2f} ({s['strength']:g})" for s in steps]
-            mean = 100 * np.mean([s["accuracy"] for s in steps])
-            calibration = 100 * np.mean([s["calibration_error"] for s in steps])
-            lines.append(
-                f"| {name} | {' | '.join(cells)} | {mean:.2f} | {calibration:.2f} | "
-                f"{values['quantities'][name]} |"
-            )
-        everything = [s["accuracy"] for steps in corruptions.values() for s in steps]
-        lines.append(f"\nMean accuracy over all corruptions: {np.mean(everything):.2%}.\n")
-    lines += ["| class | accuracy |", "| --- | ---: |"]
-    for name, accuracy in zip(values["class_names"], clean["per_class"], strict=True):
-        lines.append(f"| {name} | {'–' if accuracy is None else f'{accuracy:.2%}'} |")
-    return "\n".join(lines) + "\n"
+    classes = pd.DataFrame({"name": record.class_names, "accuracy": clean.per_class}, dtype=object)
+    columns = [
+        Column("class", "name"),
+        Column(
+            "accuracy",
+            "accuracy",
+            lambda c: NOTHING if pd.isna(c.accuracy) else f"{c.accuracy:.2%}",
+        ),
+    ]
+    return "\n".join([*parts, render(classes.astype({"accuracy": float}), columns)])
 
 
-def _corruptions(axes: Axes, values: dict[str, Any]) -> None:
-    clean = values["clean"]["accuracy"]
-    for index, (name, steps) in enumerate(values["corruptions"].items()):
-        x = [0, *(s["severity"] for s in steps)]
-        y = [clean, *(s["accuracy"] for s in steps)]
-        color = style.COLORS[index % len(style.COLORS)]
-        axes.plot(x, y, color=color, marker="o", markersize=4, label=name)
-    axes.set(xlabel="severity (0: clean)", ylabel="test accuracy")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set_ylim(0, 1)
-    if values["corruptions"]:
-        axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-
-
-def _reliability(axes: Axes, values: dict[str, Any]) -> None:
-    clean = values["clean"]
-    filled = [i for i, c in enumerate(clean["confidence"]) if c is not None]
-    x = [clean["confidence"][i] for i in filled]
-    axes.plot([0, 1], [0, 1], color="0.6", linewidth=1)
-    axes.plot(x, [clean["hit_rate"][i] for i in filled], "o-", color=style.TEST, markersize=4)
-    axes.set(
-        xlabel="confidence",
-        ylabel="accuracy",
-        title=f"calibration error {clean['calibration_error']:.2%}",
-        xlim=(0, 1),
-        ylim=(0, 1),
+def corruption_frame(record: RobustnessRecord) -> pd.DataFrame:
+    """A line for each corruption and severity: `corruption`, and the fields of its metrics."""
+    return pd.DataFrame(
+        [
+            {"corruption": name, **vars(metrics)}
+            for name, severities in record.corruptions.items()
+            for metrics in severities
+        ]
     )
 
 
-def _classes(axes: Axes, values: dict[str, Any]) -> None:
-    accuracies = [a or 0.0 for a in values["clean"]["per_class"]]
-    axes.bar(range(len(accuracies)), accuracies, color=style.TRAIN)
-    if len(accuracies) <= 20:
-        axes.set_xticks(range(len(accuracies)), values["class_names"], rotation=45, ha="right")
-    axes.grid(False, axis="x")
+def _corruption_table(frame: pd.DataFrame, quantities: dict[str, str]) -> str:
+    wide = frame.groupby("corruption", sort=False)[["accuracy", "calibration_error"]].mean()
+    columns = [Column("corruption", "corruption")]
+    for severity, part in frame.groupby("severity"):
+        texts = [f"{100 * p.accuracy:.2f} ({p.strength:g})" for p in part.itertuples()]
+        name = f"severity_{severity}"
+        wide[name] = pd.Series(texts, index=part["corruption"]).reindex(wide.index, fill_value="")
+        columns.append(Column(str(severity), "accuracy", attrgetter(name)))
+    wide["quantity"] = pd.Series(quantities)
+    columns += [
+        Column("mean", "accuracy", lambda c: f"{100 * c.accuracy:.2f}"),
+        Column(
+            "calibration error", "calibration_error", lambda c: f"{100 * c.calibration_error:.2f}"
+        ),
+        Column("strength", "quantity"),
+    ]
+    return render(wide.reset_index(), columns)
+
+
+def draw_robustness(evaluation: Evaluation, fig: Figure) -> None:
+    """Test accuracy by severity, a line for each corruption."""
+    record, heading = evaluation
+    if not record.corruptions:
+        return
+    axes = fig.subplots()
+    styles = plotting.series_styles(list(record.corruptions))
+    for name, steps in record.corruptions.items():
+        x = [0, *(s.severity for s in steps)]
+        y = [record.clean.accuracy, *(s.accuracy for s in steps)]
+        axes.plot(x, y, **styles[name], label=name)
+    axes.set(xlabel="severity (0: clean)", ylabel="test accuracy")
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    _set_percent(axes)
+    axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
+    fig.suptitle(heading, wrap=True)
+
+
+def draw_calibration(evaluation: Evaluation, fig: Figure) -> None:
+    """Reliability diagram, the examples in its bins below it; and the accuracy of each class."""
+    record, heading = evaluation
+    clean, classes = record.clean, range(len(record.class_names))
+    fig.set_size_inches(10.0, 5.0)
+    grid = fig.add_gridspec(2, 2, height_ratios=(4, 1))
+    reliability = fig.add_subplot(grid[0, 0])
+    counts, by_class = fig.add_subplot(grid[1, 0], sharex=reliability), fig.add_subplot(grid[:, 1])
+    reliability.plot([0, 1], [0, 1], color="0.6", linewidth=1)
+    # A bin without examples has neither confidence nor accuracy: NaN, and no point.
+    x, y = (pd.Series(v, dtype=float) for v in (clean.confidence, clean.bin_accuracy))
+    reliability.plot(x[x.notna()], y[x.notna()], "o-", color=plotting.TEST)
+    title = f"calibration error {clean.calibration_error:.2%}"
+    reliability.set(ylabel="accuracy", title=title, xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+    reliability.tick_params(labelbottom=False)
+    bins = len(clean.bin_examples)
+    middles = [(i + 0.5) / bins for i in range(bins)]
+    counts.bar(middles, clean.bin_examples, width=0.9 / bins, color=plotting.TEST)
+    counts.set(xlabel="confidence", ylabel="images")
+    # From one image to all of them, which a linear scale cannot show.
+    counts.set_yscale("symlog", linthresh=1)
+    by_class.bar(classes, [a or 0.0 for a in clean.per_class], color=plotting.TRAIN)
+    if len(classes) <= 20:
+        by_class.set_xticks(classes, record.class_names, rotation=45, ha="right")
+    by_class.grid(False, axis="x")
+    by_class.set(ylabel="accuracy", title="by class")
+    _set_percent(by_class)
+    by_class.set_ylim(bottom=0)
+    fig.suptitle(heading, wrap=True)
+
+
+def draw_confusion(evaluation: Evaluation, fig: Figure) -> None:
+    """The confusion matrix on the clean images."""
+    record, heading = evaluation
+    fig.set_size_inches(6.8, 6.2)
+    plot_confusion(fig.subplots(), record.clean.confusion, record.class_names)
+    fig.suptitle(heading, wrap=True)
+
+
+FIGURES: dict[str, Callable[[Evaluation, Figure], None]] = {
+    "robustness": draw_robustness,
+    "calibration": draw_calibration,
+    "evaluated_confusion": draw_confusion,
+}
+"""By the name of the file in the run's folder figures/."""
+
+
+def _set_percent(axes: Axes) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-    axes.set(ylim=(0, 1), ylabel="accuracy", title="by class")
+    axes.set_ylim(-0.02, 1.02)

@@ -2,75 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from physjax.records import EpochRecord, RecordError, RunFolder, RunRecord
-from physjax.report import style
-from physjax.report.confusion import draw_confusion
+from physjax import plotting
+from physjax.records import RecordError, RunFolder, RunRecord
+from physjax.report.confusion import plot_confusion
+from physjax.report.physics import physics_frame, plot_physics
+from physjax.report.registry import draw_figures
+from physjax.report.titles import run_title
 
 
-def draw(folder: Path) -> list[Path]:
-    """Write figures/loss.png, accuracy.png and confusion.png of a finished run; their paths.
+def report_run(folder: Path, formats: Sequence[plotting.Format] = plotting.PNG) -> list[Path]:
+    """Draw the figures of a finished run into its folder.
 
-    Raises RecordError where the folder holds no run, or one that has not ended.
+    Returns:
+        The files.
+
+    Raises:
+        RecordError: the folder holds no run, or one that has not ended.
     """
     files = RunFolder(folder)
     record = files.read()
     if record.result is None:
         raise RecordError(f"{folder} has not ended: run the same command again to go on")
-    paths = [files.figures / f"{name}.png" for name in ("loss", "accuracy", "confusion")]
-    with style.figure(paths[0]) as drawing:
-        axes = drawing.subplots()
-        _curves(axes, record.epochs, "loss")
-        axes.set(ylabel="mean cross-entropy [nat]")
-        style.head(drawing, title(record))
-        style.scale_losses(axes)
-    with style.figure(paths[1]) as drawing:
-        axes = drawing.subplots()
-        _curves(axes, record.epochs, "accuracy")
-        axes.set(ylabel="accuracy")
-        style.head(drawing, title(record))
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
-        last = record.epochs[-1]
-        axes.annotate(
-            f"test {last.test_accuracy:.2%}",
-            (last.epoch, last.test_accuracy),
-            xytext=(8, 0),
-            textcoords="offset points",
-            va="center",
-            annotation_clip=False,
-            color=style.TEST,
-        )
-    with style.figure(paths[2], 6.8, 6.2) as drawing:
-        draw_confusion(
-            drawing.subplots(), record.result.confusion, record.result.data["class_names"]
-        )
-        style.head(drawing, title(record))
-    return paths
+    return draw_figures(FIGURES, record, files.figures, formats)
 
 
-def title(record: RunRecord) -> str:
-    """`physics on CIFAR-10, recipe fast, seed 0`: what every figure of the run is headed with."""
-    config, result = record.config, record.result
-    name = result.data["title"] if result is not None else config.data.dataset
-    law = "" if config.model.law == "default" else f" with {config.model.law}"
-    return f"{config.model.name}{law} on {name}, recipe {config.recipe}, seed {config.run.seed}"
+def draw_loss(record: RunRecord, fig: Figure) -> None:
+    """Training, validation and test loss by epoch."""
+    axes = fig.subplots()
+    _plot_curves(axes, record, "loss")
+    axes.set(ylabel="mean cross-entropy [nat]")
+    plotting.set_loss_scale(axes)
+    _head(fig, record)
 
 
-def _curves(axes: Axes, epochs: Sequence[EpochRecord], quantity: str) -> None:
+def draw_accuracy(record: RunRecord, fig: Figure) -> None:
+    """Training, validation and test accuracy by epoch, and the last one in figures."""
+    axes = fig.subplots()
+    _plot_curves(axes, record, "accuracy")
+    axes.set(ylabel="accuracy")
+    axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    last = record.epochs[-1]
+    axes.annotate(
+        f"test {last.test_accuracy:.2%}",
+        (last.epoch, last.test_accuracy),
+        xytext=(8, 0),
+        textcoords="offset points",
+        va="center",
+        annotation_clip=False,
+        color=plotting.TEST,
+    )
+    _head(fig, record)
+
+
+def draw_confusion(record: RunRecord, fig: Figure) -> None:
+    """The confusion matrix of the last epoch on the test set."""
+    assert record.result is not None
+    fig.set_size_inches(6.8, 6.2)
+    plot_confusion(fig.subplots(), record.result.confusion, record.result.data["class_names"])
+    _head(fig, record)
+
+
+def draw_physics(record: RunRecord, fig: Figure) -> None:
+    """What the force and the resistances of each layer came to, by epoch."""
+    config = record.config
+    frame = physics_frame(record.epochs).assign(arm=f"{config.model.name}, seed {config.run.seed}")
+    if not frame.empty:
+        plot_physics(fig, frame)
+        _head(fig, record)
+
+
+FIGURES: dict[str, Callable[[RunRecord, Figure], None]] = {
+    "loss": draw_loss,
+    "accuracy": draw_accuracy,
+    "confusion": draw_confusion,
+    "physics": draw_physics,
+}
+"""By the name of the file in the run's folder figures/."""
+
+
+def _head(fig: Figure, record: RunRecord) -> None:
+    data = None if record.result is None else record.result.data
+    fig.suptitle(run_title(record.config, data), wrap=True)
+
+
+def _plot_curves(axes: Axes, record: RunRecord, quantity: str) -> None:
+    epochs = record.epochs
     x = [e.epoch for e in epochs]
     # With few epochs a line alone hides where the points are.
     marker = "o" if len(x) <= 30 else ""
-    arms = [("train", style.TRAIN), ("test", style.TEST)]
+    splits = [("train", plotting.TRAIN), ("test", plotting.TEST)]
     if epochs[0].validation_loss is not None:
-        arms.insert(1, ("validation", style.VALIDATION))
-    for arm, color in arms:
-        y = [getattr(e, f"{arm}_{quantity}") for e in epochs]
-        axes.plot(x, y, label=arm, color=color, marker=marker, markersize=4)
+        splits.insert(1, ("validation", plotting.VALIDATION))
+    for split, color in splits:
+        y = [getattr(e, f"{split}_{quantity}") for e in epochs]
+        axes.plot(x, y, label=split, color=color, marker=marker)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()

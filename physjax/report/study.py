@@ -2,81 +2,135 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-from physjax import files
-from physjax.grid import plan
+import pandas as pd
+
+from physjax import plotting
+from physjax.files import atomic_write
+from physjax.grid import PLAIN, plan
 from physjax.records import RecordError
-from physjax.report import figures
-from physjax.report.comparison import Arm, arms, comparisons
-from physjax.report.tables import accuracy_table, difference_table, run_table
+from physjax.report.figures import FIGURES
+from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, study_frames
+from physjax.report.registry import draw_figures
+from physjax.report.tables import accuracy_columns, difference_columns, render
 from physjax.study_records import StudyFolder
 
 _NOTES = """\
 Accuracies in percent, of the last epoch: nothing is selected on the test set. `train` is measured
 while the parameters move, augmentation and dropout on. Mean ± sample standard deviation over n runs
-with different seeds; `best` is the best run's. The paper's figures come from its own recipes.
+with different seeds; `best` is the best run's.{paper}
 """
+_PAPER_NOTE = " The paper's figures come from its own recipes."
 _PAIRED_NOTES = """\
-Runs of equal seeds saw the same batches and, where the arms share parameters, began with the same
-values; each pair gives one difference. The t interval (Student, n − 1 degrees of freedom) is the
-one to quote; the bootstrap (percentiles over resampled pairs) is too narrow for a handful of pairs.
-p is the two-sided paired t test's, for one comparison by itself. Improvement rate: difference over
-the plain arm's mean. The paper's difference is unpaired and between two recipes.
+Each arm is compared with the run of the same settings that has neither a law nor a rule; an arm
+without either, which changes settings alone, with `none`. Runs of equal seeds saw the same batches
+and, where the arms share parameters, began with the same values; each pair gives one difference.
+The t interval (Student, n − 1 degrees of freedom) is the one to quote; the bootstrap (percentiles
+over resampled pairs) is too narrow for a handful of pairs. p is the two-sided paired t test's, for
+one comparison by itself. Improvement rate: difference over the control's mean.{paper}
 """
+_PAPER_DIFFERENCE_NOTE = " The paper's difference is unpaired and between two recipes."
+
+_CSV = {
+    "accuracy": [
+        *(*ARM, "n", "failed"),
+        *(f"{split}_{name}" for split in ("train", "test") for name in ("mean", "sd", "best")),
+        *(f"paper_{split}_{name}" for split in ("train", "test") for name in ("mean", "best")),
+    ],
+    "runs": [
+        *(*ARM, "seed", "train_accuracy", "test_accuracy", "best_test_accuracy", "epochs"),
+        *("parameters", "seconds", "images_per_second", "device"),
+    ],
+    "differences": [
+        *(*ARM, "control", "n", "difference", "sd", "t_low", "t_high", "bootstrap_low"),
+        *("bootstrap_high", "p_value", "improvement_rate"),
+        *("paper_difference", "paper_improvement_rate"),
+    ],
+}
+"""The columns of each CSV file."""
 
 
-def draw(path: Path) -> list[Path]:
-    """Write tables.md, the CSV files and the figures of the study in `path`; their paths.
+def report_study(
+    path: Path,
+    formats: Sequence[plotting.Format] = plotting.PNG,
+    *,
+    latex: bool = False,
+    paper: bool = False,
+) -> list[Path]:
+    """Write tables.md, the CSV files and the figures of the study in `path`.
 
-    Raises RecordError where there is no study, none of its runs has ended, or its records do not
-    belong together.
+    Args:
+        path: the study's folder.
+        formats: of the figures.
+        latex: write tables.tex too, for the package booktabs.
+        paper: show the paper's figures beside all arms that it has, not only beside those which
+            were trained by its recipe on its images.
+
+    Returns:
+        The files.
+
+    Raises:
+        RecordError: there is no study, none of its runs has ended, or its records do not belong
+            together.
     """
     folder = StudyFolder(path)
     runs = plan(folder.read_study())
     records = folder.read(runs)
     if not records:
-        raise RecordError(f"no run of the study in {path} has ended yet")
-    found = arms(records.values())
-    pairs = comparisons(found)
-    tables = {"accuracy": accuracy_table(found), "runs": run_table(found)}
+        raise RecordError(
+            f"no run of the study in {path} has ended yet; run it: python experiments/study.py "
+            f"--name {path.name}"
+        )
+    frames = study_frames(list(records.values()), runs, paper=paper)
+    tables = {"accuracy": arm_frame(frames.runs), "runs": frames.runs[~frames.runs["failed"]]}
+    columns = {"accuracy": accuracy_columns(tables["accuracy"])}
+    with_paper = bool(tables["accuracy"]["paper_test_mean"].notna().any())
     text = [
         f"# Study {path.name}\n",
         f"{len(records)} of {len(runs)} runs have ended. Made by "
         f"`python experiments/study.py --name {path.name}` from the grid in study.toml.\n",
+        *([f"{frames.title}.\n"] if frames.title else []),
         "## Accuracy\n",
-        tables["accuracy"].markdown(),
-        _NOTES,
+        render(tables["accuracy"], columns["accuracy"]),
+        _NOTES.format(paper=_PAPER_NOTE if with_paper else ""),
     ]
-    if pairs:
-        tables["differences"] = difference_table(pairs)
+    if not frames.pairs.empty:
+        tables["differences"] = difference_frame(frames.pairs)
+        columns["differences"] = difference_columns(tables["differences"])
         text += [
-            "## Difference to the plain model, paired by seed\n",
-            tables["differences"].markdown(),
-            _PAIRED_NOTES,
+            "## Difference to the control, paired by seed\n",
+            render(tables["differences"], columns["differences"]),
+            _PAIRED_NOTES.format(paper=_PAPER_DIFFERENCE_NOTE if with_paper else ""),
         ]
-    written = [path / "tables.md"]
-    files.atomic_write(written[0], "\n".join(text))
-    for name, table in tables.items():
-        written.append(path / f"{name}.csv")
-        files.atomic_write(written[-1], table.csv())
-    palette = figures.colors(found)
-    for dataset, group in _groups(found, by_model=False).items():
-        written.append(folder.figures / f"accuracy_{dataset}.png")
-        figures.draw_accuracy(written[-1], group, palette)
-    for name, group in _groups(found, by_model=True).items():
-        written.append(folder.figures / f"curves_{name}.png")
-        figures.draw_curves(written[-1], group, palette)
-    if pairs:
-        written.append(folder.figures / "differences.png")
-        figures.draw_differences(written[-1], pairs, palette)
+    lone = _without_control(frames.runs)
+    if lone:
+        text.append(
+            f"Not compared, since the study has no runs of the same settings with law `{PLAIN}`: "
+            f"{', '.join(lone)}. An arm with these settings and that law would be the control.\n"
+        )
+    written = [path / "tables.md", *(path / f"{name}.csv" for name in tables)]
+    atomic_write(written[0], "\n".join(text))
+    for file, (name, table) in zip(written[1:], tables.items(), strict=True):
+        atomic_write(file, table.to_csv(columns=_CSV[name], index=False, lineterminator="\n"))
+    if latex:
+        written.append(path / "tables.tex")
+        parts = [render(tables[name], c, "latex_booktabs") for name, c in columns.items()]
+        atomic_write(written[-1], "\n".join(parts))
+    return written + _draw(frames, folder.figures, formats)
+
+
+def _without_control(runs: pd.DataFrame) -> list[str]:
+    """`model arm` of the arms that nothing in the study's grid can be compared with."""
+    lone = runs[runs["control"].isna() & (runs["arm"] != PLAIN)]
+    return [f"{line.model} `{line.arm}`" for line in lone[ARM].drop_duplicates().itertuples()]
+
+
+def _draw(frames: StudyFrames, folder: Path, formats: Sequence[plotting.Format]) -> list[Path]:
+    written = []
+    for name, (by, plot) in FIGURES.items():
+        for part, subject in frames.by(by) if by else [("", frames)]:
+            file = f"{name}_{part}" if part else name
+            written += draw_figures({file: plot}, subject, folder, formats)
     return written
-
-
-def _groups(found: list[Arm], *, by_model: bool) -> dict[str, list[Arm]]:
-    groups: dict[str, list[Arm]] = {}
-    for arm in found:
-        name = f"{arm.model}_{arm.dataset}" if by_model else arm.dataset
-        groups.setdefault(name, []).append(arm)
-    # An arm of which no run ended well has no point and no curve.
-    return {name: group for name, group in groups.items() if any(arm.records for arm in group)}

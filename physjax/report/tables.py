@@ -1,169 +1,138 @@
-"""Tables of a study, in Markdown for people and as CSV for programs."""
+"""Tables of frames: Markdown for people, LaTeX for papers, and CSV for programs."""
 
 from __future__ import annotations
 
-import csv
-import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from physjax.report.comparison import Arm, Comparison
-from physjax.report.statistics import Interval, Summary
+import pandas as pd
+from tabulate import tabulate
 
 NOTHING = "–"
 """Where there is no figure: a single run has no deviation, and the paper not every arm."""
 
 
 @dataclass(frozen=True)
-class Table:
-    """One table: what people read, and the same as unrounded numbers."""
+class Column:
+    """A column for people: what it says of a line of a frame."""
 
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    names: tuple[str, ...]
-    """Column names of `values`."""
-    values: tuple[tuple[Any, ...], ...]
-    """Accuracies are fractions in [0, 1] here; None is an empty field."""
-
-    def markdown(self) -> str:
-        """As a Markdown table; columns from the first number on are set flush right."""
-        words = sum(name in ("data set", "base", "arm") for name in self.header)
-        rule = ["---" if i < words else "---:" for i in range(len(self.header))]
-        lines = [self.header, rule, *self.rows]
-        return "".join(f"| {' | '.join(line)} |\n" for line in lines)
-
-    def csv(self) -> str:
-        """As CSV with a header line."""
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerows([self.names, *self.values])
-        return text.getvalue()
+    header: str
+    source: str
+    """The column of the frame that it is about: if that holds numbers, it is set flush right."""
+    text: Callable[[Any], str] | None = None
+    """Of a line, as `DataFrame.itertuples` gives it; None: the source as it is."""
 
 
-def accuracy_table(arms: Sequence[Arm]) -> Table:
-    """One line an arm: train and test accuracy over the seeds, beside the paper's."""
-    rows, values = [], []
-    for arm in arms:
-        train, test, paper = arm.train, arm.test, arm.paper
-        names = (arm.title, arm.model, arm.arm)
-        count = f"{len(arm.records)}" + (f" ({arm.failed} failed)" if arm.failed else "")
-        theirs: list[float | None] = [None] * 4
-        if paper is not None:
-            theirs = [paper.train_mean, paper.train_best, paper.test_mean, paper.test_best]
-        rows.append(
-            (
-                *names,
-                count,
-                *(cell for summary in (train, test) for cell in _summary(summary)),
-                *(f"{_percent(a)} / {_percent(b)}" if a else NOTHING for a, b in _twos(theirs)),
-            )
-        )
-        figures = [
-            value
-            for s in (train, test)
-            for value in ((s.mean, s.sd, s.best) if s is not None else (None,) * 3)
+def render(frame: pd.DataFrame, columns: Sequence[Column], style: str = "pipe") -> str:
+    """`columns` of `frame` as a table that ends in a newline.
+
+    Args:
+        frame: a line for each line of the table.
+        columns: what stands in it.
+        style: of tabulate: `pipe` is Markdown, `latex_booktabs` LaTeX.
+    """
+    rows = [
+        [str(getattr(line, c.source)) if c.text is None else c.text(line) for c in columns]
+        for line in frame.itertuples()
+    ]
+    numbers = [pd.api.types.is_numeric_dtype(frame[c.source]) for c in columns]
+    text = tabulate(
+        rows,
+        headers=[c.header for c in columns],
+        tablefmt=style,
+        colalign=["right" if number else "left" for number in numbers],
+        disable_numparse=True,
+    )
+    if style.startswith("latex"):
+        # The letters that pdfLaTeX does not know by itself.
+        for letter, command in (("−", "$-$"), ("±", r"$\pm$"), ("–", "--"), ("…", r"\dots")):
+            text = text.replace(letter, command)
+    return f"{text}\n"
+
+
+def accuracy_columns(arms: pd.DataFrame) -> list[Column]:
+    """Train and test accuracy over the seeds, for a frame of :func:`frames.arm_frame`.
+
+    The paper's are among them where it has some.
+    """
+    columns = [
+        Column("data set", "title"),
+        Column("base", "model"),
+        Column("arm", "arm"),
+        Column("n", "n", lambda a: f"{a.n}" + (f" ({a.failed} failed)" if a.failed else "")),
+        Column("train", "train_mean", lambda a: _spread(_percent, a.train_mean, a.train_sd)),
+        Column("best", "train_best", lambda a: _percent(a.train_best)),
+        Column("test", "test_mean", lambda a: _spread(_percent, a.test_mean, a.test_sd)),
+        Column("best", "test_best", lambda a: _percent(a.test_best)),
+    ]
+    if arms["paper_test_mean"].notna().any():
+        columns += [
+            Column(
+                "paper: train, best",
+                "paper_train_mean",
+                lambda a: _several(" / ", _percent, a.paper_train_mean, a.paper_train_best),
+            ),
+            Column(
+                "paper: test, best",
+                "paper_test_mean",
+                lambda a: _several(" / ", _percent, a.paper_test_mean, a.paper_test_best),
+            ),
         ]
-        values.append((arm.dataset, *names[1:], len(arm.records), arm.failed, *figures, *theirs))
-    header = ("data set", "base", "arm", "n", "train", "best", "test", "best")
-    columns = [f"{split}_{what}" for split in ("train", "test") for what in ("mean", "sd", "best")]
-    paper_columns = [f"paper_{s}_{what}" for s in ("train", "test") for what in ("mean", "best")]
-    return Table(
-        (*header, "paper: train, best", "paper: test, best"),
-        tuple(rows),
-        ("dataset", "model", "arm", "n", "failed", *columns, *paper_columns),
-        tuple(values),
-    )
+    return columns
 
 
-def difference_table(pairs: Sequence[Comparison]) -> Table:
-    """One line a comparison: the paired difference in test accuracy, in percentage points."""
-    rows, values = [], []
-    for pair in pairs:
-        arm, d = pair.treatment, pair.difference
-        theirs, their_rate = pair.published_difference, pair.published_rate
-        rows.append(
-            (
-                *(arm.title, arm.model, f"{arm.arm} − {pair.control.arm}", str(d.n)),
-                _points(d.mean) + ("" if d.sd is None else f" ± {100 * d.sd:.2f}"),
-                *(_interval(d.t_interval), _interval(d.bootstrap)),
-                NOTHING if d.p_value is None else f"{d.p_value:.2g}",
-                _signed_percent(d.improvement_rate),
-                NOTHING
-                if theirs is None or their_rate is None
-                else f"{_points(theirs)}, {_signed_percent(their_rate)}",
+def difference_columns(differences: pd.DataFrame) -> list[Column]:
+    """Paired differences in percentage points, for a frame of :func:`frames.difference_frame`."""
+    columns = [
+        Column("data set", "title"),
+        Column("base", "model"),
+        Column("arm", "arm", lambda d: f"{d.arm} − {d.control}"),
+        Column("n", "n"),
+        Column("difference [pp]", "difference", lambda d: _spread(_points, d.difference, d.sd)),
+        Column("95 % t", "t_low", lambda d: _several(" … ", _points, d.t_low, d.t_high)),
+        Column(
+            "95 % bootstrap",
+            "bootstrap_low",
+            lambda d: _several(" … ", _points, d.bootstrap_low, d.bootstrap_high),
+        ),
+        Column("p", "p_value", lambda d: _or_nothing("{:.2g}", d.p_value)),
+        Column("improvement rate", "improvement_rate", lambda d: _rate(d.improvement_rate)),
+    ]
+    if differences["paper_difference"].notna().any():
+        columns.append(
+            Column(
+                "paper (unpaired)",
+                "paper_difference",
+                lambda d: (
+                    NOTHING
+                    if pd.isna(d.paper_difference)
+                    else f"{_points(d.paper_difference)}, {_rate(d.paper_improvement_rate)}"
+                ),
             )
         )
-        bounds = [
-            bound
-            for interval in (d.t_interval, d.bootstrap)
-            for bound in ((interval.low, interval.high) if interval else (None, None))
-        ]
-        values.append(
-            (
-                *(arm.dataset, arm.model, arm.arm, pair.control.arm, d.n, d.mean, d.sd, *bounds),
-                *(d.p_value, d.improvement_rate, theirs, their_rate),
-            )
-        )
-    return Table(
-        (
-            *("data set", "base", "arm", "n", "difference [pp]", "95 % t", "95 % bootstrap"),
-            *("p", "improvement rate", "paper (unpaired)"),
-        ),
-        tuple(rows),
-        (
-            *("dataset", "model", "arm", "control", "n", "difference", "sd", "t_low", "t_high"),
-            *("bootstrap_low", "bootstrap_high", "p_value", "improvement_rate"),
-            *("paper_difference", "paper_improvement_rate"),
-        ),
-        tuple(values),
-    )
+    return columns
 
 
-def run_table(arms: Sequence[Arm]) -> Table:
-    """One line a run that ended well."""
-    rows, values = [], []
-    for arm in arms:
-        for record, result in zip(arm.records, arm.results, strict=True):
-            line = (
-                *(arm.dataset, arm.model, arm.arm, record.cell.seed),
-                *(result.train_accuracy, result.test_accuracy, result.best_test_accuracy),
-                *(result.epochs, result.parameters, round(result.wall_seconds, 1)),
-                *(round(result.images_per_second, 1), result.device["kind"]),
-            )
-            values.append(line)
-            rows.append(tuple(str(value) for value in line))
-    names = (
-        *("dataset", "model", "arm", "seed", "train_accuracy", "test_accuracy"),
-        *("best_test_accuracy", "epochs", "parameters", "seconds", "images_per_second", "device"),
-    )
-    return Table(names, tuple(rows), names, tuple(values))
+def _or_nothing(form: str, value: float) -> str:
+    return NOTHING if pd.isna(value) else form.format(value).replace("-", "−")
 
 
-def _twos(values: Sequence[float | None]) -> list[tuple[float | None, float | None]]:
-    return [(values[i], values[i + 1]) for i in range(0, len(values), 2)]
-
-
-def _percent(value: float | None) -> str:
-    return NOTHING if value is None else f"{100 * value:.2f}"
-
-
-def _signed_percent(value: float) -> str:
-    return f"{100 * value:+.2f} %".replace("-", "−")
+def _percent(value: float) -> str:
+    return _or_nothing("{:.2f}", 100 * value)
 
 
 def _points(value: float) -> str:
-    return f"{100 * value:+.2f}".replace("-", "−")
+    return _or_nothing("{:+.2f}", 100 * value)
 
 
-def _summary(summary: Summary | None) -> tuple[str, str]:
-    if summary is None:
-        return NOTHING, NOTHING
-    sd = "" if summary.sd is None else f" ± {100 * summary.sd:.2f}"
-    return f"{100 * summary.mean:.2f}{sd}", _percent(summary.best)
+def _rate(value: float) -> str:
+    return _or_nothing("{:+.2f} %", 100 * value)
 
 
-def _interval(interval: Interval | None) -> str:
-    if interval is None:
-        return NOTHING
-    return f"{_points(interval.low)} … {_points(interval.high)}"
+def _spread(form: Callable[[float], str], mean: float, sd: float) -> str:
+    return form(mean) + ("" if pd.isna(sd) else f" ± {100 * sd:.2f}")
+
+
+def _several(between: str, form: Callable[[float], str], *values: float) -> str:
+    return NOTHING if pd.isna(values[0]) else between.join(map(form, values))

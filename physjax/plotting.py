@@ -1,0 +1,108 @@
+"""One look for all figures, and the way they are written."""
+
+from __future__ import annotations
+
+import itertools
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from io import BytesIO
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib
+import numpy as np
+from cycler import cycler
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from physjax.files import atomic_write
+
+Format = Literal["png", "svg", "pdf"]
+PNG: tuple[Format, ...] = ("png",)
+
+# Okabe & Ito's palette, which most colour-blind readers can tell apart.
+COLORS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+TRAIN, TEST, VALIDATION = COLORS[0], COLORS[1], COLORS[2]
+# With 6 markers and 7 colours, which share no factor, 42 series differ in one or the other.
+_MARKERS = "osD^vP"
+
+_RC: dict[Any, Any] = {
+    "figure.dpi": 100,
+    "savefig.dpi": 150,
+    "font.size": 11,
+    "figure.titlesize": 12,
+    "axes.titlesize": 12,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.prop_cycle": cycler(color=COLORS),
+    "grid.alpha": 0.3,
+    "legend.frameon": False,
+    "lines.linewidth": 2,
+    "lines.markersize": 4,
+    # The same figure is the same file, whenever it is drawn.
+    "svg.hashsalt": "physjax",
+}
+_METADATA: dict[str, dict[str, Any]] = {
+    "png": {},
+    "svg": {"Date": None},
+    "pdf": {"CreationDate": None},
+}
+
+
+@contextmanager
+def figure(
+    path: Path, width: float = 7.0, height: float = 4.3, formats: Sequence[Format] = PNG
+) -> Iterator[Figure]:
+    """A figure to draw on, in inches, which is written when the block ends without an error.
+
+    It becomes one file for each of `formats`: those of :func:`figure_files`. A figure without axes
+    is not written.
+    """
+    # Not by pyplot, which would choose a user's own backend and keep the figure.
+    with matplotlib.rc_context(_RC):
+        fig = Figure(figsize=(width, height), layout="constrained")
+        yield fig
+        for file in figure_files(fig, path, formats):
+            buffer, kind = BytesIO(), file.suffix[1:]
+            with warnings.catch_warnings():
+                # A letter that the font lacks, in a name somebody chose, becomes a box.
+                warnings.filterwarnings("ignore", "Glyph .* missing from font")
+                fig.savefig(buffer, format=kind, metadata=_METADATA[kind])
+            atomic_write(file, buffer.getvalue())
+
+
+def figure_files(fig: Figure, path: Path, formats: Sequence[Format]) -> list[Path]:
+    """The files that `fig` becomes: `path` with one suffix more; none for a figure without axes."""
+    return [path.with_name(f"{path.name}.{kind}") for kind in formats] if fig.axes else []
+
+
+def series_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Colour and marker of each name, as arguments of `Axes.plot`; no two of 42 names are alike."""
+    cycle = zip(itertools.cycle(COLORS), itertools.cycle(_MARKERS), strict=False)
+    return {
+        name: {"color": color, "marker": marker}
+        for name, (color, marker) in zip(dict.fromkeys(names), cycle, strict=False)
+    }
+
+
+def start_at_zero(axes: Axes) -> None:
+    """Let the y axis of what was plotted begin at zero, with room above the highest point."""
+    highest = max(float(np.max(np.asarray(line.get_ydata(), float))) for line in axes.lines)
+    axes.set_ylim(0, 1.08 * highest or 1.0)
+
+
+def set_loss_scale(axes: Axes) -> None:
+    """Scale an axis of losses so that the small ones can be read: from zero, or logarithmic.
+
+    In the first epochs of a network with batch norm, whose averages are still those of the start,
+    losses can be a hundred times those of the end.
+    """
+    losses = np.concatenate([np.asarray(line.get_ydata(), float) for line in axes.lines])
+    low, high = np.min(losses), np.max(losses)
+    if high > 50 * low > 0:
+        axes.set_yscale("log")
+        axes.set_ylim(low / 2, high * 2)
+    else:
+        start_at_zero(axes)

@@ -1,0 +1,186 @@
+"""The runs of a study as frames: a line a run, an arm, a pair of runs, an epoch."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from physjax.config import Config
+from physjax.grid import Cell
+from physjax.plotting import series_styles
+from physjax.report.controls import control_of
+from physjax.report.paper import is_the_papers, published
+from physjax.report.physics import physics_frame
+from physjax.report.statistics import paired
+from physjax.report.titles import setting
+from physjax.study_records import StudyRecord
+
+ARM = ["dataset", "model", "arm"]
+"""The columns by which runs are of one arm; such runs differ in the seed."""
+_RESULT = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs", "parameters"]
+_PAPER = ["train_mean", "train_best", "test_mean", "test_best"]
+
+
+@dataclass(frozen=True)
+class StudyFrames:
+    """What a study's report is made of. Accuracies are fractions in [0, 1]; NaN: not known."""
+
+    runs: pd.DataFrame
+    """A line a run that has ended, by arm and seed: `run`, the columns `ARM`, `seed`, `failed`,
+    `title` (of the images), `setting`, `control` (the run that it is compared with, or None),
+    the figures of its result, and the paper's."""
+    pairs: pd.DataFrame
+    """A line a run and its control, both of which ended well: the columns of `runs`, and those of
+    the control with the suffix `_control`, and the `difference` of their test accuracies."""
+    epochs: pd.DataFrame
+    """A line an epoch of a run that ended well: the columns `ARM`, `seed`, and the record's."""
+    physics: pd.DataFrame
+    """Likewise: `ARM`, `seed`, and those of :func:`physjax.report.physics.physics_frame`."""
+    styles: dict[str, dict[str, Any]]
+    """Colour and marker of each arm, the same in all figures."""
+
+    def by(self, columns: Sequence[str]) -> Iterator[tuple[str, StudyFrames]]:
+        """(name, frames) of each part of the study with equal values of some of the columns `ARM`.
+
+        Parts in which no run ended well are left out: there is nothing to draw. Without columns it
+        is the whole study, whose name is empty.
+        """
+        ended = self.runs[~self.runs["failed"]]
+        for values in ended[list(columns)].drop_duplicates().to_dict("records"):
+            parts = {
+                name: select(frame, **values)
+                for name, frame in vars(self).items()
+                if isinstance(frame, pd.DataFrame)
+            }
+            yield "_".join(values.values()), dataclasses.replace(self, **parts)
+
+    @property
+    def title(self) -> str:
+        """The images, and the setting where all runs share it."""
+        ended = self.runs[~self.runs["failed"]]
+        titles, settings = (list(dict.fromkeys(ended[name])) for name in ("title", "setting"))
+        return ", ".join(titles + (settings if len(settings) == 1 else []))
+
+
+def select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
+    """The lines of `frame` that have these values in these columns."""
+    return frame[(frame[list(values)] == pd.Series(values)).all(axis=1)]
+
+
+def study_frames(
+    records: Sequence[StudyRecord], runs: Mapping[Cell, Config], *, paper: bool = False
+) -> StudyFrames:
+    """The frames of some `records` of a study.
+
+    Args:
+        records: those of runs that have ended, well or not; at least one.
+        runs: all runs of the study.
+        paper: have the paper's figures for all arms that it has, not only for those which were
+            trained as the paper's were.
+    """
+    frame = _by_arm(pd.DataFrame([_run(record, runs, paper) for record in records]))
+    return StudyFrames(
+        runs=frame,
+        pairs=_pairs(frame),
+        epochs=_by_epoch(records, [pd.DataFrame(map(vars, r.epochs)) for r in records]),
+        physics=_by_epoch(records, [physics_frame(r.epochs) for r in records]),
+        styles=series_styles(list(frame["arm"])),
+    )
+
+
+def _run(record: StudyRecord, runs: Mapping[Cell, Config], paper: bool) -> dict[str, Any]:
+    cell, result = record.cell, record.result
+    control = control_of(cell, runs)
+    line: dict[str, Any] = {
+        "run": cell.name,
+        **dataclasses.asdict(cell),
+        "failed": result is None,
+        "title": None if result is None else result.data["title"],
+        "setting": setting(record.config),
+        "control": None if control is None else control.name,
+    }
+    if result is None:
+        return line | dict.fromkeys([*_RESULT, "seconds", "images_per_second", "device"])
+    line |= {name: getattr(result, name) for name in _RESULT}
+    line |= {"seconds": round(result.wall_seconds, 1)}
+    line |= {"images_per_second": round(result.images_per_second, 1)}
+    line |= {"device": result.device["kind"]}
+    known = published(cell.model, cell.arm, cell.dataset)
+    if known is not None and (paper or is_the_papers(record.config, line["title"])):
+        line |= {f"paper_{name}": getattr(known, name) for name in _PAPER}
+    return line
+
+
+def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
+    """`frame` in the order of its data sets, then of its arms, then of the seeds."""
+    kinds: dict[str, Any] = {"epochs": "Int64", "parameters": "Int64"}
+    accuracies = [f"paper_{name}" for name in _PAPER]
+    accuracies += [c for c in [*_RESULT, "seconds", "images_per_second"] if c not in kinds]
+    frame = frame.reindex(columns=[*frame.columns, *(c for c in accuracies if c not in frame)])
+    frame = frame.astype(kinds | dict.fromkeys(accuracies, "float64"))
+    order = frame.assign(
+        dataset=frame.groupby("dataset", sort=False).ngroup(),
+        arm=frame.groupby(ARM, sort=False).ngroup(),
+    )
+    return frame.loc[order.sort_values(["dataset", "arm", "seed"]).index].reset_index(drop=True)
+
+
+def _by_epoch(records: Sequence[StudyRecord], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    parts = [
+        frame.assign(**dataclasses.asdict(record.cell))
+        for record, frame in zip(records, frames, strict=True)
+        if record.result is not None and not frame.empty
+    ]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=[*ARM, "seed"])
+
+
+def _pairs(runs: pd.DataFrame) -> pd.DataFrame:
+    ended = runs[~runs["failed"]]
+    pairs = ended.merge(
+        ended, left_on="control", right_on="run", suffixes=("", "_control"), how="inner"
+    )
+    return pairs.assign(difference=pairs["test_accuracy"] - pairs["test_accuracy_control"])
+
+
+def arm_frame(runs: pd.DataFrame) -> pd.DataFrame:
+    """A line an arm: `n` runs that ended well, how many `failed`, and their accuracies.
+
+    `sd` is the sample standard deviation (divisor n - 1), `best` the largest; NaN where there is
+    none.
+    """
+    columns: dict[str, Any] = {
+        "title": ("title", "first"),
+        "n": ("failed", lambda failed: int((~failed).sum())),
+        "failed": ("failed", "sum"),
+    }
+    for split in ("train", "test"):
+        for name, how in (("mean", "mean"), ("sd", "std"), ("best", "max")):
+            columns[f"{split}_{name}"] = (f"{split}_accuracy", how)
+    columns |= {f"paper_{name}": (f"paper_{name}", "first") for name in _PAPER}
+    frame = runs.groupby(ARM, sort=False).agg(**columns).reset_index()
+    return frame.assign(title=frame["title"].fillna(frame["dataset"]))
+
+
+def difference_frame(pairs: pd.DataFrame) -> pd.DataFrame:
+    """A line an arm and its control: what :func:`physjax.report.statistics.paired` makes of it.
+
+    The paper's difference is that of its mean test accuracies: unpaired, and of two recipes.
+    """
+    lines = []
+    for key, group in pairs.groupby([*ARM, "arm_control"], sort=False):
+        first = group.iloc[0]
+        difference = first["paper_test_mean"] - first["paper_test_mean_control"]
+        lines.append(
+            {
+                **dict(zip([*ARM, "control"], key, strict=True)),
+                "title": first["title"],
+                **paired(group["test_accuracy"], group["test_accuracy_control"]),
+                "paper_difference": difference,
+                "paper_improvement_rate": difference / first["paper_test_mean_control"],
+            }
+        )
+    return pd.DataFrame(lines)

@@ -1,0 +1,76 @@
+"""The course of the forces and resistances that the layers learned, from the epochs' records."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from physjax import plotting
+from physjax.records import EpochRecord
+
+NAMED = 12
+"""So many layers have a name each; of more, the colour says how deep they lie."""
+_LABELS = {
+    "strength": "strength s",
+    "force_rms": "RMS force",
+    "resistance_mean": "mean resistance",
+    "resistance_sd": "sd of resistances",
+    "resistance_change": "mean |resistance − 1|",
+}
+
+
+def physics_frame(epochs: Iterable[EpochRecord]) -> pd.DataFrame:
+    """One line for each epoch, layer and quantity of `EpochRecord.physics`, with its value."""
+    return pd.DataFrame(
+        [
+            (epoch.epoch, layer, quantity, value)
+            for epoch in epochs
+            for layer, quantities in epoch.physics.items()
+            for quantity, value in quantities.items()
+        ],
+        columns=["epoch", "layer", "quantity", "value"],
+    )
+
+
+def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
+    """A row of panels for each quantity, a column for each arm, and in them a line for each layer.
+
+    Args:
+        fig: an empty figure, whose size is set.
+        frame: as :func:`physics_frame` makes it, with a column `arm`; several runs of an arm are
+            averaged.
+    """
+    quantities, arms, layers = (
+        list(dict.fromkeys(frame[name])) for name in ("quantity", "arm", "layer")
+    )
+    depth = colormaps["viridis"].resampled(len(layers))
+    styles = plotting.series_styles(layers)
+    if len(layers) > NAMED:
+        styles = {layer: {"color": depth(i)} for i, layer in enumerate(layers)}
+    fig.set_size_inches(3.0 + 3.4 * len(arms), 0.8 + 2.3 * len(quantities))
+    grid = fig.subplots(len(quantities), len(arms), squeeze=False, sharex=True, sharey="row")
+    lines = {}
+    for (quantity, arm, layer), part in frame.groupby(["quantity", "arm", "layer"], sort=False):
+        axes = grid[quantities.index(str(quantity)), arms.index(str(arm))]
+        mean = part.groupby("epoch")["value"].mean()
+        (lines[str(layer)],) = axes.plot(mean.index, mean, **styles[str(layer)], linewidth=1.2)
+    for row, quantity in zip(grid, quantities, strict=True):
+        row[0].set_ylabel(_LABELS.get(quantity, quantity))
+    for axes, arm in zip(grid[0], arms, strict=True):
+        axes.set_title(arm)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if len(layers) <= NAMED:
+        fig.legend(lines.values(), lines.keys(), loc="outside right center", fontsize="small")
+    else:
+        scale = ScalarMappable(Normalize(0.5, len(layers) + 0.5), depth)
+        bar = fig.colorbar(scale, ax=grid)
+        bar.set_ticks([1, len(layers)], labels=[layers[0], layers[-1]])
+        bar.ax.tick_params(labelsize="small")
