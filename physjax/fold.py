@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from physjax.forces import ForceLaw, get_law
+from physjax.forces import ForceLaw, check_law, get_law
 
 
 def foldable(law: str) -> bool:
@@ -25,12 +25,13 @@ def fold(variables: Mapping[str, Any], law: str) -> dict[str, Any]:
     into kernel and bias, K + force(K). Resistances between channels (`physjax.channels`) divide the
     kernel. What has no force, a bare convolution or a norm that stands alone, stays as it is.
 
-    Raises ValueError for a law that is neither constant nor linear.
+    Raises ValueError for a law that is neither constant nor linear, or that only says so.
     """
     if not foldable(law):
         raise ValueError(
             f"the force law {law!r} is neither constant nor linear and cannot be folded"
         )
+    check_law(get_law(law))
     return {**variables, "params": _fold_tree(variables["params"], get_law(law))}
 
 
@@ -52,9 +53,9 @@ def _fold_layer(layer: Mapping[str, Any], law: ForceLaw) -> dict[str, Any]:
     if law.form == "linear":
         for name in ("kernel", "bias"):
             if name in folded:
-                folded[name] = folded[name] + law.force(layer, folded[name])
+                folded[name] = folded[name] + law(layer, folded[name])
         return folded
     where, old = ("norm", layer["norm"]["bias"]) if "norm" in layer else ("bias", layer["bias"])
-    bias = old + law.force(layer, old)
+    bias = old + law(layer, old)
     folded[where] = {**layer["norm"], "bias": bias} if where == "norm" else bias
     return folded

@@ -22,7 +22,7 @@ from flax import linen as nn
 from physjax.channels import observe
 from physjax.conv import conv
 from physjax.conv_plan import Method
-from physjax.forces import ForceLaw, Params, get_law
+from physjax.forces import ForceLaw, Params, check_law, get_law
 
 Initializer = Callable[..., jax.Array]
 BiasInitializer = Callable[[int], Initializer]
@@ -156,6 +156,7 @@ class PhysicsLayer(nn.Module):
         if self.coupling not in ("none", "coupled"):
             raise ValueError(f"coupling is {self.coupling!r}; it must be 'none' or 'coupled'")
         law = get_law(self.law) if isinstance(self.law, str) else self.law
+        check_law(law)
 
         shape = (*self.window, channels, self.features)
         kernel_HWIO = self.param("kernel", self.kernel_init, shape, jnp.float32)
@@ -175,8 +176,8 @@ class PhysicsLayer(nn.Module):
         # On the kernel, unless somebody asks for the force itself.
         on_kernel = linear and not self.is_mutable_collection(DIAGNOSTICS)
         if on_kernel:
-            kernel_HWIO = kernel_HWIO + law.force(params, kernel_HWIO)
-            bias = None if bias is None else bias + law.force(params, bias)
+            kernel_HWIO = kernel_HWIO + law(params, kernel_HWIO)
+            bias = None if bias is None else bias + law(params, bias)
         y = conv(
             images_NHWC.astype(self.dtype),
             kernel_HWIO.astype(self.dtype),
@@ -224,7 +225,7 @@ class PhysicsLayer(nn.Module):
         return params
 
     def _add_force(self, law: ForceLaw, params: Params, y: jax.Array) -> jax.Array:
-        force = law.force(params, y).astype(y.dtype)
+        force = law(params, y)
         # Kept only by a caller that makes the collection mutable.
         mean_square = jnp.mean(jnp.square(force.astype(jnp.float32)))
         self.sow(DIAGNOSTICS, "force_rms", jnp.sqrt(mean_square), reduce_fn=lambda _, new: new)

@@ -6,6 +6,7 @@ at any step and go on, on another number of devices too (only dropout masks depe
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -35,6 +36,20 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0)
 
 def _sum_over_shards(task: Task, tree: Any) -> Any:
     return tree if task.axis_name is None else lax.psum(tree, task.axis_name)
+
+
+def _averaged(params: Any, average: Any, decay: float, steps: jax.Array) -> Any:
+    """The moving average after `steps` steps; an empty dict where `decay` is 0.
+
+    It is debiased: the mean of the parameters after each step so far, weighted by decay^(steps
+    ago), with weights that sum to 1. The start values are no part of it, which a decay of 0.999
+    would otherwise still hold to a third after 1,000 steps.
+    """
+    if not decay:
+        return {}
+    # (1 - decay) / (1 - decay^steps), in digits that float32 has.
+    weight = (1 - decay) / -jnp.expm1(steps * math.log(decay))
+    return optax.incremental_update(params, average, weight)
 
 
 def train_step(
@@ -123,9 +138,7 @@ def train_step(
         params=params,
         batch_stats=changed.get("batch_stats", {}),
         opt_state=opt_state,
-        ema=optax.incremental_update(params, state.ema, 1 - config.optim.ema)
-        if config.optim.ema
-        else {},
+        ema=_averaged(params, state.ema, config.optim.ema, state.step + 1),
         metrics=state.metrics.merge(
             Metrics(loss_sum, correct.astype(jnp.int32), count.astype(jnp.int32), bad_step)
         ),

@@ -110,7 +110,7 @@ def test_the_laws_that_the_docs_add(page: str, name: str, monkeypatch: pytest.Mo
 def test_the_division_that_starts_as_in_the_literature() -> None:
     law = example("docs/laws.md", "literature")["literature"]
     y = jnp.full((1, 16), 2.0)
-    force = law.force({name: jnp.asarray(x) for name, x in law.init(16).items()}, y)
+    force = law({name: jnp.asarray(x) for name, x in law.init(16).items()}, y)
     np.testing.assert_allclose(y + force, 2 / (1 + 4), rtol=1e-6)  # the weights sum to one
     assert not law.starts_plain
 

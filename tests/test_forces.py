@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from physjax.forces import LAWS, ForceLaw, get_law, neighbor_sum
+from physjax.forces import LAWS, ForceLaw, LawError, check_law, get_law, neighbor_sum
 from physjax.forces.divisive import WEIGHTS
 from physjax.forces.normalization import exponential_weights, neighborhood_sum
+from physjax.layers import PhysicsLayer
 
 # LRN's channels lie on a line, as published.
 RING_LAWS = [name for name in LAWS if name != "lrn"]
@@ -92,7 +93,7 @@ def test_zero_parameters_and_start_values_exert_no_force(name: str) -> None:
     start = {k: jnp.asarray(v) for k, v in law.init(8).items()}
     zeros = {k: jnp.zeros_like(v) for k, v in start.items()}
     for strength, params in ((2.8, start), (2.8, zeros), (0.0, zeros)):
-        force = law.force({**params, "interaction_strength": jnp.float32(strength)}, y)
+        force = law({**params, "interaction_strength": jnp.float32(strength)}, y)
         assert np.all(force == 0) == law.starts_plain
         if law.starts_plain:
             np.testing.assert_array_equal(y + jnp.broadcast_to(force, y.shape), y)
@@ -103,10 +104,9 @@ def test_force_keeps_the_type_of_its_input(name: str) -> None:
     law = LAWS[name]
     params = {k: jnp.asarray(v, jnp.float32) for k, v in random_params(law, 8, 0).items()}
     y = jnp.ones((2, 3, 3, 8), jnp.bfloat16)
-    force = law.force(params, y)
+    force = law(params, y)
     assert jnp.broadcast_shapes(force.shape, y.shape) == y.shape
-    if law.name != "ring":  # a constant per channel, which the layer casts
-        assert force.dtype == jnp.bfloat16
+    assert force.dtype == jnp.bfloat16
 
 
 @pytest.mark.parametrize("channels", [1, 3, 16])
@@ -119,8 +119,8 @@ def test_laws_commute_with_cyclic_shifts(name: str, channels: int, shift: int) -
     rolled = {k: np.roll(v, shift, -1) if v.ndim else v for k, v in params.items()}
     y = np.random.default_rng(1).normal(size=(2, 3, channels))
     with jax.enable_x64(True):
-        force = jnp.broadcast_to(law.force(params, jnp.asarray(y)), y.shape)
-        shifted = law.force(rolled, jnp.asarray(np.roll(y, shift, -1)))
+        force = jnp.broadcast_to(law(params, jnp.asarray(y)), y.shape)
+        shifted = law(rolled, jnp.asarray(np.roll(y, shift, -1)))
     np.testing.assert_allclose(
         jnp.broadcast_to(shifted, y.shape), np.roll(force, shift, -1), rtol=1e-12, atol=1e-14
     )
@@ -136,7 +136,7 @@ def test_gradients_against_finite_differences(name: str) -> None:
 
     @jax.jit
     def value(params: dict, y: jax.Array) -> jax.Array:
-        return jnp.sum(jnp.sin(y + jnp.broadcast_to(law.force(params, y), y.shape)) * w)
+        return jnp.sum(jnp.sin(y + jnp.broadcast_to(law(params, y), y.shape)) * w)
 
     with jax.enable_x64(True):
         place = (jax.tree.map(jnp.asarray, params), jnp.asarray(y))
@@ -153,8 +153,8 @@ def test_linear_laws_are_linear(name: str, channels: int) -> None:
     law, rng = LAWS[name], np.random.default_rng(6)
     params = {k: jnp.asarray(v, jnp.float32) for k, v in random_params(law, channels, 5).items()}
     y = jnp.asarray(rng.normal(size=(4, channels)), jnp.float32)
-    matrix = law.force(params, jnp.eye(channels))
-    np.testing.assert_allclose(law.force(params, y), y @ matrix, rtol=1e-5, atol=1e-5)
+    matrix = law(params, jnp.eye(channels))
+    np.testing.assert_allclose(law(params, y), y @ matrix, rtol=1e-5, atol=1e-5)
     assert channels == 1 or np.abs(matrix).max() > 1e-2
 
 
@@ -162,14 +162,78 @@ def test_linear_laws_are_linear(name: str, channels: int) -> None:
 def test_constant_laws_do_not_depend_on_the_activations(name: str) -> None:
     law, rng = LAWS[name], np.random.default_rng(6)
     params = {k: jnp.asarray(v, jnp.float32) for k, v in random_params(law, 5, 5).items()}
-    one, two = (law.force(params, jnp.asarray(rng.normal(size=(4, 5)))) for _ in range(2))
-    assert one.shape == (5,)
+    one, two = (law(params, jnp.asarray(rng.normal(size=(4, 5)))) for _ in range(2))
+    assert one.size == 5
     np.testing.assert_array_equal(one, two)
 
 
 def test_a_force_after_the_activation_is_neither_constant_nor_linear() -> None:
     with pytest.raises(ValueError, match=r"'drag' is linear and acts after the activation"):
         ForceLaw("drag", "-y", "none", lambda params, y: -y, form="linear", after_activation=True)
+
+
+def pull(params: dict[str, Any], y: jax.Array) -> jax.Array:
+    return params["k"] * jnp.roll(y, -1, -1)
+
+
+def zeros(channels: int) -> dict[str, np.ndarray]:
+    return {"k": np.zeros(channels, np.float32)}
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        (
+            {"force": lambda params, y: jnp.tanh(pull(params, y)), "form": "linear"},
+            "'drag' says form='linear'.*give form='general'",
+        ),
+        (
+            # Linear, but along the rows of an image, which a kernel does not have.
+            {"force": lambda params, y: params["k"] * jnp.roll(y, 1, 0), "form": "linear"},
+            "'drag' says form='linear'",
+        ),
+        ({"force": pull, "form": "constant"}, "'drag' says form='constant'.*depends"),
+        (
+            {"force": pull, "init": lambda channels: {"k": np.ones(channels, np.float32)}},
+            "'drag' exerts a force of up to .* at start values.*starts_plain=False",
+        ),
+        (
+            {"force": lambda params, y: pull(params, y) + 1e-3},
+            "'drag' exerts a force of up to 0.001 at start values",
+        ),
+        ({"force": lambda params, y: y[..., :2]}, r"'drag' returns shape \(2, 3, 2\)"),
+    ],
+)
+def test_a_law_that_is_not_what_it_says_is_refused(claims: dict[str, Any], message: str) -> None:
+    """By name, from inside of a network that is being traced."""
+    law = ForceLaw(**{"name": "drag", "equation": "", "source": "", "init": zeros, **claims})
+    layer = PhysicsLayer(4, law=law)
+    with pytest.raises(LawError, match=message):
+        jax.eval_shape(layer.init, jax.random.key(0), jnp.zeros((1, 5, 5, 2)))
+
+
+@pytest.mark.parametrize("name", LAWS)
+def test_the_laws_are_what_they_say(name: str) -> None:
+    check_law(LAWS[name])
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_a_law_in_its_natural_form_computes_in_every_layer(dtype: Any) -> None:
+    """Per-channel parameters times y, on kernels and biases, with norms, in half precision."""
+    x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 3)), jnp.float32)
+    for form in ("linear", "general"):
+        law = ForceLaw("pull", "k[c] y[c+1]", "", pull, zeros, form=form)
+        layer = PhysicsLayer(4, law=law, dtype=dtype)
+        params = layer.init(jax.random.key(0), x)["params"]
+        plain = layer.apply({"params": params}, x)
+        pulled = layer.apply({"params": {**params, "k": jnp.array([0.0, 1.0, 2.0, 0.0])}}, x)
+        expected = plain + jnp.roll(plain, -1, -1) * jnp.array([[[[0, 1, 2, 0]]]], dtype)
+        assert pulled.dtype == dtype
+        np.testing.assert_allclose(
+            np.asarray(pulled, np.float32),
+            np.asarray(expected, np.float32),
+            atol=1e-5 if dtype == jnp.float32 else 0.05,
+        )
 
 
 def test_spring_by_hand() -> None:

@@ -13,7 +13,7 @@ WEIGHTS = exponential_weights(2.0, 4)
 
 
 def _force(params: Params, y: jax.Array) -> jax.Array:
-    return normalizing_force(y, params["exponents"], WEIGHTS, 1.0, True)
+    return normalizing_force(y, params["exponents"].reshape(-1), WEIGHTS, 1.0, True)
 
 
 def _init(channels: int) -> dict[str, np.ndarray]:
