@@ -17,7 +17,8 @@ import tyro
 
 from physjax import cli, runtime
 from physjax.config import ConfigError
-from physjax.grid import Study, from_options, read_toml
+from physjax.grid import Study
+from physjax.grid_files import from_options, read_toml
 from physjax.study_records import StudyFolder
 
 

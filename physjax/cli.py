@@ -10,12 +10,12 @@ import signal
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from physjax import output
-from physjax.config import RECIPES, Config, ConfigError, to_dict
+from physjax import options, output
+from physjax.config import SETTINGS, Config, ConfigError, parse_settings, recipe, to_dict
 from physjax.errors import Interrupted, NotFinite, UserError
 
 
@@ -24,6 +24,8 @@ class Command:
     """What `experiments/run.py` is asked to do."""
 
     config: Config = field(default_factory=Config)
+    set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """Fields of the config by their dotted names: --set optim.epochs=3 model.width=0.5"""
     dry_run: bool = False
     """Print the resolved config as JSON and stop."""
     summary: bool = False
@@ -35,43 +37,31 @@ class Command:
 
 
 def parse(argv: Sequence[str] | None = None, description: str | None = None) -> Command:
-    """The command that `argv` (default: sys.argv[1:]) describes.
+    """The command that `argv` (default: sys.argv[1:]) describes, its settings in its config.
 
     The recipe is read first, since every other option's default is the recipe's. An option that
     does not exist ends the process with a message and exit code 2, as does `--help` with 0.
+    Raises ConfigError for a value that cannot be, and a field that is set twice.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
-    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--recipe", default="fast")
-    recipe = first.parse_known_args(arguments)[0].recipe
-    if recipe not in RECIPES:
-        raise ConfigError(f"there is no recipe {recipe!r}; the recipes are {', '.join(RECIPES)}")
-    return tyro.cli(
-        Command,
-        args=arguments,
-        default=Command(config=RECIPES[recipe]),
-        description=description,
-        config=(tyro.conf.OmitArgPrefixes,),
-    )
+    try:
+        name = first.parse_known_args(arguments)[0].recipe
+    except argparse.ArgumentError:
+        name = "fast"
+    start = recipe(name)
+    command = options.parse(Command, arguments, Command(config=start), description)
+    settings = parse_settings(text for group in command.set for text in group)
+    for key in settings:
+        if SETTINGS[key].get(command.config) != SETTINGS[key].get(start):
+            raise ConfigError(f"{key} is set twice, by --set and by --{options.flag(key)}")
+    return dataclasses.replace(command, config=command.config.set_all(settings), set=())
 
 
 def dump(config: Config) -> str:
     """`config` as indented JSON."""
     return json.dumps(to_dict(config), indent=2)
-
-
-def command_line(config: Config) -> str:
-    """The options that turn `config`'s recipe into `config`, as they would be typed."""
-    base, words = to_dict(RECIPES[config.recipe]), [f"--recipe {config.recipe}"]
-    for part in ("model", "data", "augment", "optim", "rule", "run"):
-        for name, value in dataclasses.asdict(getattr(config, part)).items():
-            if value != base[part][name]:
-                option = "model" if (part, name) == ("model", "name") else name.replace("_", "-")
-                words.append(
-                    f"--{'' if value is not False else 'no-'}{option}"
-                    + ("" if isinstance(value, bool) else f" {value}")
-                )
-    return " ".join(words)
 
 
 def exit_code(job: Callable[[], None]) -> int:

@@ -1,6 +1,6 @@
 """A study as data: the grid of base models, force laws, data sets and seeds, and its runs.
 
-A :class:`Study` comes from a command line or a small TOML file:
+A :class:`Study` comes from a command line or a small TOML file (`physjax.grid_files`):
 
     models = ["alexnet", "cnn"]
     laws = ["none", "ring"]
@@ -18,43 +18,35 @@ A :class:`Study` comes from a command line or a small TOML file:
     model.law = "none"
     optim.bias_scale = 16.0
 
+    [axes]                        # fields that are swept: every arm once with each value
+    optim.momentum = [0.8, 0.9]
+
 Nothing here imports JAX.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import json
-import tomllib
-import types
-import typing
-from collections.abc import Mapping, Sequence
+import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from physjax.config import RECIPES, Config, ConfigError, from_dict, to_dict, validate
+from pydantic import Field
+
+from physjax import schema
+from physjax.config import RECIPES, SETTINGS, Config, ConfigError, differences, get_setting, recipe
+from physjax.names import Word
 
 PLAIN = "none"
 """The arm that every other one is compared with: the model without a force."""
 SCALED_BIAS = "scaled-bias"
 """The control arm: the plain model, the learning rate of its biases multiplied."""
+MOST_RUNS = 100_000
 
-Fields = Mapping[str, Mapping[str, Any]]
-"""Values for fields of the config, by part and name."""
-
-# What the grid itself decides, and what belongs to a machine and not to a study.
-_NOT_TO_SET = {
-    ("model", "name"): "it is an axis of the grid: models",
-    ("model", "law"): "it is an axis of the grid: laws (an entry of [arms] may set it)",
-    ("data", "dataset"): "it is an axis of the grid: datasets",
-    ("run", "seed"): "it is an axis of the grid: seeds",
-    ("run", "name"): "a run is named by its place in the grid",
-    ("run", "runs_dir"): "give --runs-dir",
-    ("run", "devices"): "give --devices",
-    ("data", "data_dir"): "give --data-dir",
-    ("data", "cache_dir"): "set $PHYSJAX_CACHE",
-}
+Fields = dict[str, Any]
+"""Values for fields of the config: nested by part, or by dotted names."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
 
 @dataclass(frozen=True, order=True)
@@ -63,7 +55,8 @@ class Cell:
 
     model: str
     arm: str
-    """A force law's name, or that of an entry of `Study.arms`."""
+    """A force law's name, or that of an entry of `Study.arms`; with axes their values follow, as in
+    `ring@momentum=0.8`."""
     dataset: str
     seed: int
 
@@ -73,26 +66,28 @@ class Cell:
         return f"{self.model}-{self.arm}-{self.dataset}-seed{self.seed}"
 
 
-@dataclass(frozen=True)
+@schema.strict(ConfigError)
 class Study:
     """A grid of runs, which differ in what the grid says and in nothing else."""
 
-    models: tuple[str, ...]
-    laws: tuple[str, ...]
-    datasets: tuple[str, ...]
-    seeds: tuple[int, ...]
+    models: tuple[Word, ...]
+    laws: tuple[Word, ...]
+    datasets: tuple[Word, ...]
+    seeds: tuple[Seed, ...]
     recipe: str = "fast"
     config: Fields = field(default_factory=dict)
     """Changes of the recipe, for every run."""
-    by_model: Mapping[str, Fields] = field(default_factory=dict)
+    by_model: dict[str, Fields] = field(default_factory=dict)
     """Further changes for single base models."""
-    arms: Mapping[str, Fields] = field(default_factory=dict)
+    arms: dict[Word, Fields] = field(default_factory=dict)
     """Arms beside the laws, and what each of them changes."""
+    axes: Fields = field(default_factory=dict)
+    """Fields that are swept, each with the list of its values."""
 
     @property
     def arm_names(self) -> tuple[str, ...]:
-        """The laws, then the other arms."""
-        return (*self.laws, *self.arms)
+        """The laws, then the other arms, each with every combination of the axes' values."""
+        return tuple(_arms(self))
 
 
 def plan(study: Study) -> dict[Cell, Config]:
@@ -103,17 +98,159 @@ def plan(study: Study) -> dict[Cell, Config]:
     laws and data sets exist is for `physjax.study` to say.
     """
     _check(study)
+    arms = _arms(study)
+    common = flatten(study.config, "config")
+    by_model = {m: flatten(f, f"by_model.{m}") for m, f in study.by_model.items()}
     runs = {}
-    for seed in study.seeds:
-        for dataset in study.datasets:
-            for model in study.models:
-                for arm in study.arm_names:
-                    cell = Cell(model, arm, dataset, seed)
-                    runs[cell] = _config(study, cell)
+    for seed, dataset, model in itertools.product(study.seeds, study.datasets, study.models):
+        for arm, changes in arms.items():
+            cell = Cell(model, arm, dataset, seed)
+            settings = {
+                "model.name": model,
+                "data.dataset": dataset,
+                "run.seed": seed,
+                "run.name": cell.name,
+                **common,
+                **by_model.get(model, {}),
+                **changes,
+            }
+            try:
+                runs[cell] = RECIPES[study.recipe].set_all(settings)
+            except ConfigError as error:
+                raise ConfigError(f"{schema.show(cell.name)}: {error}") from None
     return runs
 
 
+def control_of(cell: Cell, runs: Mapping[Cell, Config]) -> Cell | None:
+    """The run that `cell` is compared with: equal to it in everything that it is not about.
+
+    An arm with a force law is about the law: its control has the same settings and no law. One
+    without a law, but with a learning rule of its own, is about the rule. Any other is about its
+    settings, and compared with the plain arm, at the same values of the study's axes.
+
+    Args:
+      cell: one of `runs`.
+      runs: those of the study.
+
+    Returns:
+      None for a run of the plain arm, and where the study has no such run.
+    """
+    plain_arm = PLAIN + "".join(cell.arm.partition("@")[1:])
+    if cell.arm == plain_arm:
+        return None
+    about = next((key for key in _TREATMENTS if not _plain(runs[cell], key)), None)
+    if about is None:
+        twin = dataclasses.replace(cell, arm=plain_arm)
+        return twin if twin in runs else None
+    wanted = _without(runs[cell], about)
+    found = [
+        other
+        for other, config in runs.items()
+        if _plain(config, about) and not differences(_without(config, about), wanted)
+    ]
+    return min(found, key=lambda other: other.arm != plain_arm, default=None)
+
+
+_TREATMENTS = {"model.law": PLAIN, "rule.update_rule": "backprop"}
+"""What arms are about, and its choice that does nothing."""
+
+
+def _plain(config: Config, key: str) -> bool:
+    return bool(SETTINGS[key].get(config) == _TREATMENTS[key])
+
+
+def _without(config: Config, key: str) -> Config:
+    """`config` with the choice that does nothing, and without the options of any other."""
+    usual = RECIPES[config.recipe]
+    options = {k: s.get(usual) for k, s in SETTINGS.items() if s.trait.option_of == key}
+    return config.set_all({**options, key: _TREATMENTS[key]})
+
+
+def flatten(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """{"optim": {"epochs": 3}} and {"optim.epochs": 3} -> {"optim.epochs": 3}, checked.
+
+    Raises ConfigError, with `where`, for a field that does not exist, that a study does not set, or
+    that is set twice, and for a value that cannot be.
+    """
+    found = _dotted(fields, where)
+    for key, value in found.items():
+        setting = _settable(key, where)
+        schema.check(setting.kind, value, f"{where}.{key}", ConfigError)
+        if key == "model.law" and value == "default":
+            raise ConfigError(f"{where}.{key} is 'default'; name a law, e.g. ring or none")
+    return found
+
+
+def _dotted(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part, value in fields.items():
+        if "." in part:
+            pairs = {part: value}
+        elif isinstance(value, Mapping):
+            pairs = {f"{part}.{name}": each for name, each in value.items()}
+        else:
+            raise ConfigError(
+                f"{where}.{part} is {schema.show(value)}; name a field, as in optim.epochs = 3"
+            )
+        for key, each in pairs.items():
+            if key in found:
+                raise ConfigError(f"{where} sets {key} twice; leave out one of them")
+            found[key] = each
+    return found
+
+
+def _settable(key: str, where: str) -> Any:
+    try:
+        setting = get_setting(key)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    reason = setting.trait.not_in_study
+    if reason and not (where.startswith("arms.") and key == "model.law"):
+        raise ConfigError(f"{where} sets {key}: {reason}")
+    return setting
+
+
+def _arms(study: Study) -> dict[str, dict[str, Any]]:
+    """Every arm of the study at every combination of the axes' values: name -> what it changes."""
+    plain: dict[str, dict[str, Any]] = {law: {"model.law": law} for law in study.laws}
+    for name, fields in study.arms.items():
+        plain[name] = {"model.law": PLAIN, **flatten(fields, f"arms.{name}")}
+    axes = {key: _axis(key, values) for key, values in _dotted(study.axes, "axes").items()}
+    fixed = dict.fromkeys(_dotted(study.config, "config"), "config")
+    for table in ("by_model", "arms"):
+        for name, fields in getattr(study, table).items():
+            where = f"{table}.{name}"
+            fixed |= dict.fromkeys(_dotted(fields, where), where)
+    for key in axes:
+        if key in fixed:
+            raise ConfigError(f"{key} is swept by axes and set by {fixed[key]}; leave out one")
+    arms = {}
+    for name, changes in plain.items():
+        # Without a law its options do nothing: one run does for all their values.
+        without = changes["model.law"] == PLAIN
+        swept = [
+            key for key in axes if not (without and SETTINGS[key].trait.option_of == "model.law")
+        ]
+        for values in itertools.product(*(axes[key] for key in swept)):
+            at = dict(zip(swept, values, strict=True))
+            suffix = "".join(f"@{key.partition('.')[2]}={value}" for key, value in at.items())
+            arms[name + suffix] = changes | at
+    return arms
+
+
+def _axis(key: str, values: Any) -> tuple[Any, ...]:
+    setting = _settable(key, "axes")
+    if not isinstance(values, list | tuple) or not values:
+        raise ConfigError(f"axes.{key} is {schema.show(values)}; it must be a list of values")
+    for value in values:
+        schema.check(setting.kind, value, f"axes.{key}", ConfigError)
+    if len({str(value) for value in values}) < len(values):
+        raise ConfigError(f"axes.{key} names a value twice: {', '.join(map(str, values))}")
+    return tuple(values)
+
+
 def _check(study: Study) -> None:
+    recipe(study.recipe)
     axes = {
         "models": study.models,
         "laws": study.laws,
@@ -125,8 +262,6 @@ def _check(study: Study) -> None:
             raise ConfigError(f"the grid has no {name}; name at least one")
         if len(set(values)) < len(values):
             raise ConfigError(f"{name} names one twice: {', '.join(map(str, values))}")
-    if study.recipe not in RECIPES:
-        raise ConfigError(f"there is no recipe {study.recipe!r}; they are {', '.join(RECIPES)}")
     if "default" in study.laws:
         raise ConfigError("laws has 'default'; in a study a law is named, e.g. ring or none")
     if "auto" in study.datasets:
@@ -138,176 +273,14 @@ def _check(study: Study) -> None:
         if name in study.laws:
             raise ConfigError(f"{name!r} is an arm and among the laws; give the arm another name")
         if not name.replace("-", "").replace("_", "").isalnum():
-            raise ConfigError(f"an arm is called {name!r}; use letters, digits, '-' and '_'")
+            raise ConfigError(
+                f"an arm is called {schema.show(name)}; use letters, digits, '-' and '_'"
+            )
     for model in study.by_model:
         if model not in study.models:
-            raise ConfigError(f"by_model has {model!r}, which is not among the models")
-
-
-def _config(study: Study, cell: Cell) -> Config:
-    values = to_dict(RECIPES[study.recipe])
-    values["model"] |= {"name": cell.model, "law": cell.arm}
-    values["data"]["dataset"] = cell.dataset
-    values["run"] |= {"seed": cell.seed, "name": cell.name}
-    _change(values, study.config, "config")
-    _change(values, study.by_model.get(cell.model, {}), f"by_model.{cell.model}")
-    if cell.arm in study.arms:
-        values["model"]["law"] = PLAIN
-        _change(values, study.arms[cell.arm], f"arms.{cell.arm}", law=True)
-    return validate(from_dict(values))
-
-
-def _change(values: dict[str, Any], fields: Fields, where: str, *, law: bool = False) -> None:
-    kinds = typing.get_type_hints(Config)
-    for part, changes in fields.items():
-        if part not in values or not isinstance(values[part], dict):
-            parts = ", ".join(p for p, v in values.items() if isinstance(v, dict))
-            raise ConfigError(f"{where} has {part!r}; the parts of a config are {parts}")
-        if not isinstance(changes, Mapping):
-            raise ConfigError(f"{where}.{part} is {changes!r}; name a field, as in {part}.x = 1")
-        hints = typing.get_type_hints(kinds[part])
-        for name, value in changes.items():
-            if name not in values[part]:
-                raise ConfigError(
-                    f"{where} has {part}.{name}, which no config has; there are "
-                    f"{', '.join(values[part])}"
-                )
-            if (part, name) in _NOT_TO_SET and not (law and (part, name) == ("model", "law")):
-                raise ConfigError(f"{where} sets {part}.{name}: {_NOT_TO_SET[part, name]}")
-            values[part][name] = _typed(hints[name], value, f"{where}.{part}.{name}")
-
-
-def _typed(hint: Any, value: Any, where: str) -> Any:
-    """`value` as the field takes it. Raises ConfigError where it is of another kind."""
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    for option in options:
-        if typing.get_origin(option) is typing.Literal:
-            if value in typing.get_args(option):
-                return value
-        # A bool is an int to Python, but not to anybody who reads `epochs = true`.
-        elif type(value) is option:
-            return value
-        elif option is float and type(value) is int:
-            return float(value)
-    raise ConfigError(f"{where} is {value!r}; it must be {' or '.join(map(_kind, options))}")
-
-
-def _kind(option: Any) -> str:
-    if typing.get_origin(option) is typing.Literal:
-        return f"one of {', '.join(map(str, typing.get_args(option)))}"
-    return str(option.__name__)
-
-
-def read_toml(path: Path) -> Study:
-    """The study in a TOML file. Raises ConfigError, naming the file and what is wrong in it."""
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"there is no file {path}") from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path} is not valid TOML: {error}") from None
-    try:
-        return _from_values(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from None
-
-
-def _from_values(values: dict[str, Any]) -> Study:
-    known = {f.name for f in dataclasses.fields(Study)}
-    for name in values:
-        if name not in known:
-            raise ConfigError(f"there is no {name!r} in a study; it has {', '.join(sorted(known))}")
-    seeds = values.get("seeds", ())
-    if type(seeds) is int:
-        seeds = range(seeds)
-    axes = {name: values.get(name, ()) for name in ("models", "laws", "datasets")}
-    for name, names in axes.items():
-        if isinstance(names, str) or not all(isinstance(n, str) for n in names):
-            raise ConfigError(f"{name} is {names!r}; it must be a list of names")
-    if not isinstance(seeds, range | list | tuple) or not all(type(s) is int for s in seeds):
-        raise ConfigError(f"seeds is {seeds!r}; it must be a number of seeds, or a list of them")
-    tables = {name: values.get(name, {}) for name in ("config", "by_model", "arms")}
-    for name, table in tables.items():
-        if not isinstance(table, dict):
-            raise ConfigError(f"{name} is {table!r}; it must be a table")
-    study = Study(
-        models=tuple(axes["models"]),
-        laws=tuple(axes["laws"]),
-        datasets=tuple(axes["datasets"]),
-        seeds=tuple(seeds),
-        recipe=values.get("recipe", Study.recipe),
-        **tables,
-    )
-    plan(study)
-    return study
-
-
-def parse_setting(text: str) -> dict[str, dict[str, Any]]:
-    """`optim.epochs=3` -> {"optim": {"epochs": 3}}; a value that TOML cannot read is a string.
-
-    Raises ConfigError where `text` is of another form.
-    """
-    key, equals, value = text.partition("=")
-    part, dot, name = key.strip().partition(".")
-    if not (equals and dot and part and name):
-        raise ConfigError(f"{text!r} sets nothing; write it as in optim.epochs=3")
-    try:
-        return {part: {name: tomllib.loads(f"x = {value}")["x"]}}
-    except tomllib.TOMLDecodeError:
-        return {part: {name: value.strip()}}
-
-
-def from_options(
-    models: Sequence[str],
-    laws: Sequence[str],
-    datasets: Sequence[str],
-    seeds: int,
-    recipe: str,
-    settings: Sequence[str] = (),
-    bias_scale: float | None = None,
-) -> Study:
-    """The study that options of a command line describe; `settings` are like optim.epochs=3.
-
-    `bias_scale` adds the arm scaled-bias. Raises ConfigError as :func:`plan` does.
-    """
-    config: dict[str, dict[str, Any]] = {}
-    for setting in settings:
-        for part, changes in parse_setting(setting).items():
-            config.setdefault(part, {}).update(changes)
-    arms = {} if bias_scale is None else {SCALED_BIAS: {"optim": {"bias_scale": bias_scale}}}
-    study = Study(
-        models=tuple(models),
-        laws=tuple(laws),
-        datasets=tuple(datasets),
-        seeds=tuple(range(seeds)),
-        recipe=recipe,
-        config=config,
-        arms=arms,
-    )
-    plan(study)
-    return study
-
-
-def to_toml(study: Study) -> str:
-    """`study` as a TOML file that :func:`read_toml` reads back as an equal one."""
-    values = dataclasses.asdict(study)
-    lines = [f"{name} = {_toml(v)}" for name, v in values.items() if not isinstance(v, dict)]
-    tables = {"config": values["config"]}
-    for group in ("by_model", "arms"):
-        tables |= {f"{group}.{_key(name)}": fields for name, fields in values[group].items()}
-    for title, fields in tables.items():
-        if fields:
-            lines += ["", f"[{title}]"]
-            for part, changes in fields.items():
-                lines += [f"{part}.{name} = {_toml(value)}" for name, value in changes.items()]
-    return "\n".join(lines) + "\n"
-
-
-def _key(name: str) -> str:
-    # A key without quotes may have ASCII letters, digits, '-' and '_'; which ones an arm has.
-    return name if name.isascii() else json.dumps(name, ensure_ascii=False)
-
-
-def _toml(value: Any) -> str:
-    # Strings, numbers, booleans and lists of them look the same in TOML and in JSON.
-    return json.dumps(value)
+            raise ConfigError(f"by_model has {schema.show(model)}, which is not among the models")
+    runs = len(study.arm_names)
+    for values in (study.seeds, study.datasets, study.models):
+        runs *= len(values)
+    if runs > MOST_RUNS:
+        raise ConfigError(f"the grid has {runs:,} runs; at most {MOST_RUNS:,} fit into a study")

@@ -20,7 +20,7 @@ from rich.console import Console
 
 from physjax import data, hosts, runtime, signals, tensorboard
 from physjax.checkpoint import Checkpoints, check_path
-from physjax.config import Config, ConfigError, run_name, validate
+from physjax.config import Config, ConfigError, run_name
 from physjax.devices import compile_step, place
 from physjax.diagnostics import diagnostics
 from physjax.errors import Interrupted, NotFinite
@@ -53,7 +53,6 @@ def resolve(config: Config) -> Config:
 
 
 def _check_names(config: Config) -> None:
-    validate(config)
     law_name(config.model)
 
 

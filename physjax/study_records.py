@@ -20,7 +20,8 @@ from typing import Any
 
 from physjax import files
 from physjax.config import Config, differences, from_dict, to_dict
-from physjax.grid import Cell, Study, plan, read_toml, to_toml
+from physjax.grid import Cell, Study, plan
+from physjax.grid_files import read_toml, to_toml
 from physjax.records import EpochRecord, RecordError, Result, RunRecord
 
 

@@ -16,12 +16,14 @@ PACKAGE = ROOT / "physjax"
 # each other.
 ORDER = [
     {"errors", "calibration", "corruptions", "signals", "output"},
-    {"files"},
+    {"files", "schema", "names"},
     {"plotting"},
-    {"config", "resistive"},
-    {"runtime", "records", "hosts"},
+    {"config_schema", "resistive"},
+    {"config"},
+    {"runtime", "records", "hosts", "options"},
     {"robustness_record"},
     {"grid"},
+    {"grid_files"},
     {"study_records"},
     {"data", "forces", "winograd", "report"},
     {"conv_plan", "pooling", "channels"},

@@ -21,7 +21,8 @@ import studies
 from physjax import study as study_module
 from physjax.config import ConfigError
 from physjax.data import DataError
-from physjax.grid import Cell, Study, plan, to_toml
+from physjax.grid import Cell, Study, plan
+from physjax.grid_files import to_toml
 from physjax.records import EpochRecord, RecordError, RunFolder
 from physjax.state import init_state
 from physjax.study import Place, carry_out, check, listing, survey, total

@@ -1,0 +1,62 @@
+"""Names and paths that can be written on any disk, and that Orbax can read checkpoints from."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+_UNREADABLE = "[]*?\\"
+"""Orbax takes a checkpoint's path for a pattern, and finds none that has one of these in it."""
+
+
+def _printable(text: str) -> None:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError("it must be text that UTF-8 can write") from None
+    if not all(c.isprintable() for c in text):
+        raise ValueError("it must have no control characters")
+
+
+def check_name(name: str) -> str:
+    """`name`, if it can be a folder's. Raises ValueError that says what it must be."""
+    _printable(name)
+    if not name or name in (".", "..") or "/" in name:
+        raise ValueError("it must be a folder's name without '/'")
+    if any(c in name for c in _UNREADABLE):
+        raise ValueError(f"it must have none of {' '.join(_UNREADABLE)}")
+    if len(name.encode()) > 200:
+        raise ValueError("it must have at most 200 bytes")
+    return name
+
+
+def _check_word(word: str) -> str:
+    if len(check_name(word).encode()) > 64:
+        raise ValueError("it must have at most 64 bytes")
+    return word
+
+
+def _check_path(path: str) -> str:
+    _printable(path)
+    if not path:
+        raise ValueError("it must name a folder")
+    if len(path.encode()) > 4000 or any(len(part.encode()) > 255 for part in path.split("/")):
+        raise ValueError("it must be a path that is not as long")
+    return path
+
+
+def _check_output_path(path: str) -> str:
+    if any(c in path for c in _UNREADABLE):
+        raise ValueError(f"it must have none of {' '.join(_UNREADABLE)}")
+    return _check_path(path)
+
+
+Name = Annotated[str, AfterValidator(check_name)]
+"""A folder's name, at most 200 bytes."""
+Word = Annotated[str, AfterValidator(_check_word)]
+"""A name that is a part of a folder's, at most 64 bytes."""
+PathText = Annotated[str, AfterValidator(_check_path)]
+"""A path that is read."""
+OutputPath = Annotated[str, AfterValidator(_check_output_path)]
+"""A path that checkpoints are written below."""
