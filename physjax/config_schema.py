@@ -120,7 +120,7 @@ class OptimConfig:
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     """Examples in a step, over all devices of all hosts."""
-    learning_rate: Positive = 0.1
+    learning_rate: Annotated[float, Field(gt=0, le=1e20)] = 0.1
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"
     """Decay to zero after the warm-up; `constant`: no decay."""

@@ -64,10 +64,10 @@ def parse(kind: type[T], argv: Sequence[str], default: T | None, description: st
     )
     changes = {
         f.name: getattr(found, f.name).made()
-        for f in dataclasses.fields(found)  # type: ignore[arg-type]
+        for f in dataclasses.fields(found)
         if isinstance(getattr(found, f.name), _Later)
     }
-    return dataclasses.replace(found, **changes) if changes else found  # type: ignore[type-var]
+    return dataclasses.replace(found, **changes) if changes else found
 
 
 @dataclasses.dataclass(frozen=True)

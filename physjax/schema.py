@@ -14,7 +14,7 @@ import functools
 import json
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, dataclass_transform
 
@@ -54,7 +54,7 @@ def strict(error: type[UserError] = UserError, name: str = "") -> Callable[[type
             except ValidationError as refused:
                 raise error(describe(refused, cls, name)) from None
 
-        made.__init__ = checked  # type: ignore[method-assign,assignment]
+        made.__init__ = checked  # type: ignore[method-assign]
         return typing.cast(type[T], made)
 
     return decorate
@@ -74,7 +74,7 @@ def read(kind: type[T], values: Any, where: str, error: type[UserError] = UserEr
     except (TypeError, ValueError, RecursionError) as problem:
         raise error(f"{where}: {problem}") from None
     try:
-        return _adapter(kind).validate_json(text)
+        return typing.cast(T, _adapter(typing.cast(Hashable, kind)).validate_json(text))
     except ValidationError as refused:
         raise error(f"{where}: {describe(refused, kind)}") from None
 
@@ -101,10 +101,11 @@ def check(kind: Any, value: Any, name: str, error: type[UserError] = UserError) 
 
 
 @functools.lru_cache(maxsize=256)
-def _adapter(kind: Any) -> pydantic.TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> pydantic.TypeAdapter[Any]:
+    hint: Any = kind
     if dataclasses.is_dataclass(kind):
-        return pydantic.TypeAdapter(kind)
-    return pydantic.TypeAdapter(kind, config=ConfigDict(strict=True, allow_inf_nan=False))
+        return pydantic.TypeAdapter(hint)
+    return pydantic.TypeAdapter(hint, config=ConfigDict(strict=True, allow_inf_nan=False))
 
 
 def _plain(value: Any) -> Any:

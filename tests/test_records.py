@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from pathlib import Path
 
 import pytest
@@ -147,11 +146,8 @@ def test_a_run_without_its_config_is_not_taken_for_something_else(ended: RunFold
 
 
 def test_what_kills_leave_blocks_no_folder(tmp_path: Path) -> None:
-    """A kill, a full disk or a value that JSON has not, while the first file is written."""
+    """A kill or a full disk while the first file is written."""
     folder = RunFolder(tmp_path / "run")
-    bad = dataclasses.replace(CONFIG.optim, learning_rate=math.inf)
-    with pytest.raises(ValueError, match="not JSON compliant"):
-        folder.open(dataclasses.replace(CONFIG, optim=bad))
     with folder.locked():
         (folder.path / ".config.json.123.tmp").touch()
         (folder.path / ".physjax-0123456789abcdef.tmp").touch()

@@ -12,7 +12,7 @@ import math
 import jax
 import jax.numpy as jnp
 
-from physjax.config import AugmentConfig
+from physjax.config import AugmentConfig, ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -53,7 +53,7 @@ def draw(
       `mirror` bool; cutout: `cutout_row`, `cutout_column` int32, the square's centre in the output.
 
     Raises:
-      ValueError: padding that a reflection cannot fill, or a negative size.
+      ConfigError: padding that a reflection cannot fill.
     """
     _check(config, image_size)
     # One call for all, in a fixed order: each random generator costs compile time, and a batch
@@ -79,15 +79,11 @@ def _integer(uniform: jax.Array, stop: int | jax.Array) -> jax.Array:
 
 
 def _check(config: AugmentConfig, image_size: int) -> None:
-    if config.crop not in ("none", "pad", "resized"):
-        raise ValueError(f"crop is {config.crop!r}, but must be none, pad or resized")
-    if config.crop == "pad" and not 0 <= config.pad < image_size:
-        raise ValueError(
-            f"pad is {config.pad}, but reflecting an image of {image_size} pixels gives at least 0 "
-            f"and at most {image_size - 1}"
+    if config.crop == "pad" and config.pad >= image_size:
+        raise ConfigError(
+            f"augment.pad is {config.pad}, but reflecting an image of {image_size} pixels gives at "
+            f"most {image_size - 1}"
         )
-    if config.cutout < 0:
-        raise ValueError(f"cutout is {config.cutout}, but a side in pixels cannot be negative")
 
 
 def _boxes(corner: jax.Array, attempts: jax.Array, size: int) -> dict[str, jax.Array]:

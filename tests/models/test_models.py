@@ -20,7 +20,7 @@ from physjax.models.resnet import BasicBlock
 
 
 def make(name: str, law: str, **changed: Any) -> Classifier:
-    config = ModelConfig(name, law=law, conv="direct", **changed)
+    config = ModelConfig(name, law=law, conv="direct", **{"dropout": 0.0, **changed})
     return build(config, 5)
 
 
