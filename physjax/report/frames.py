@@ -10,9 +10,8 @@ from typing import Any
 import pandas as pd
 
 from physjax.config import Config
-from physjax.grid import Cell
+from physjax.grid import Cell, control_of
 from physjax.plotting import series_styles
-from physjax.report.controls import control_of
 from physjax.report.paper import is_the_papers, published
 from physjax.report.physics import physics_frame
 from physjax.report.statistics import paired
