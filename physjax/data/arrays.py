@@ -48,6 +48,8 @@ def from_arrays(
     names = _checked_names(class_names)
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9_-]{1,40}", name):
         raise DataError(f"name is {name!r}, but must be 1 to 40 letters, digits, _ or -")
+    if not isinstance(title, str) or not title.isprintable() or len(title) > 80:
+        raise DataError(f"title is {title!r}, but must be up to 80 printable characters")
     if name in DATASETS or name == "auto":
         raise DataError(f"name is {name!r}, which is a data set of the package; choose another")
     images = [

@@ -231,7 +231,9 @@ def _read_shard(spec: DatasetSpec, shard: Shard, file_format: str, split: str) -
             labels.append(label)
         images = to_rgb32(decode_pngs(files, spec.native_shape))
     except Exception as error:
-        # Whatever the readers raise (RuntimeError, DecodeError, ...) is a damaged file.
+        if isinstance(error, OSError) and error.errno:  # no permission, or a failing disk
+            raise DataError(f"{shard.path} cannot be read: {error.strerror}") from error
+        # Whatever else the readers raise (RuntimeError, DecodeError, ...) is a damaged file.
         raise DataError(
             f"the {split} images in {shard.path} cannot be read ({type(error).__name__}: {error}); "
             f"move {shard.path.parent} away and prepare it again with experiments/prepare.py"

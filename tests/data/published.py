@@ -205,3 +205,13 @@ def _write_svhn(spec, folder, train, test):  # type: ignore[no-untyped-def]
         savemat(folder / name, content, do_compression=True)
         paths.append(folder / name)
     return paths
+
+
+def published_files(
+    name: str, folder: Path
+) -> tuple[DatasetSpec, list[Path], tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """A small data set as published, as the table would describe it, and its images."""
+    spec = small(name)
+    train, test = examples(spec, TRAIN, 0), examples(spec, TEST, 1)
+    archives = write(spec, folder, train, test)
+    return publish(spec, archives), archives, train, test

@@ -108,6 +108,8 @@ def test_larger_images_are_refused() -> None:
         ({"name": "auto"}, "name is 'auto'"),
         ({"name": "../evil"}, "name is '../evil', but must be"),
         ({"name": ""}, "name is '', but must be"),
+        ({"title": "two\nlines"}, "title is"),
+        ({"title": "x" * 81}, "title is"),
     ],
 )
 def test_what_does_not_fit_is_refused_by_name(changes: dict[str, Any], message: str) -> None:

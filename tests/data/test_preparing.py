@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import gzip
-import os
-import resource
 import subprocess
 import sys
 from pathlib import Path
@@ -20,21 +18,12 @@ from hypothesis import strategies as st
 from tensorflow_datasets.core import hashing
 
 from physjax.config import DataConfig
-from physjax.data import DataError, load, prepare, preparing
+from physjax.data import DataError, load, prepare
 from physjax.data.archives import read_archives
 from physjax.data.prepared import read_prepared
 from physjax.data.preparing import prepare_spec
 
-ABANDONED = ["cifar10-unfinished-old", "cifar10-unfinished-new", "cifar100-unfinished-old"]
 NAMES = ["cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist"]
-
-
-def published_files(name: str, folder: Path) -> tuple[Any, list[Path], Any, Any]:
-    spec = published.small(name)
-    train = published.examples(spec, published.TRAIN, 0)
-    test = published.examples(spec, published.TEST, 1)
-    archives = published.write(spec, folder, train, test)
-    return published.publish(spec, archives), archives, train, test
 
 
 def by_content(images: np.ndarray, labels: np.ndarray) -> list[tuple[bytes, int]]:
@@ -55,7 +44,7 @@ def to_rgb32(images: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_what_is_prepared_is_tfds_own_data_set(name: str, tmp_path: Path) -> None:
-    spec, archives, train, test = published_files(name, tmp_path / "archives")
+    spec, archives, train, test = published.published_files(name, tmp_path / "archives")
     home = tmp_path / "tfds"
     folder = prepare_spec(spec, str(home), archives)
     assert folder == home / name / spec.version
@@ -77,7 +66,7 @@ def test_what_is_prepared_is_tfds_own_data_set(name: str, tmp_path: Path) -> Non
 
 def test_examples_stand_where_tfds_puts_them(tmp_path: Path) -> None:
     """TFDS sorts by a hash of the builder's keys, which are the numbers of the examples."""
-    spec, archives, train, _ = published_files("mnist", tmp_path / "archives")
+    spec, archives, train, _ = published.published_files("mnist", tmp_path / "archives")
     folder = prepare_spec(spec, str(tmp_path / "tfds"), archives)
     hasher = hashing.Hasher("train")
     order = sorted(range(published.TRAIN), key=hasher.hash_key)
@@ -85,7 +74,7 @@ def test_examples_stand_where_tfds_puts_them(tmp_path: Path) -> None:
 
 
 def test_cifar_features_beyond_image_and_label(tmp_path: Path) -> None:
-    spec, archives, _, _ = published_files("cifar100", tmp_path / "archives")
+    spec, archives, _, _ = published.published_files("cifar100", tmp_path / "archives")
     prepare_spec(spec, str(tmp_path / "tfds"), archives)
     source = tfds.data_source("cifar100", split="test", data_dir=tmp_path / "tfds", download=False)
     assert source.dataset_info.features["label"].names == list(spec.class_names)
@@ -97,7 +86,7 @@ def test_cifar_features_beyond_image_and_label(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["fashion_mnist", "svhn_cropped"])
 def test_a_folder_of_files_does_and_so_do_unpacked_ones(name: str, tmp_path: Path) -> None:
-    spec, archives, train, _ = published_files(name, tmp_path / "archives")
+    spec, archives, train, _ = published.published_files(name, tmp_path / "archives")
     for path in archives:
         if path.suffix == ".gz":
             path.with_suffix("").write_bytes(gzip.decompress(path.read_bytes()))
@@ -128,7 +117,7 @@ def test_a_truncated_archive_is_refused(
     name: str, fraction: float, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     base = tmp_path_factory.mktemp("truncated")
-    spec, archives, _, _ = published_files(name, base / "archives")
+    spec, archives, _, _ = published.published_files(name, base / "archives")
     whole = archives[0].read_bytes()
     archives[0].write_bytes(whole[: int(len(whole) * fraction)])
     refused(spec, archives, base / "tfds", str(archives[0].name))
@@ -137,7 +126,7 @@ def test_a_truncated_archive_is_refused(
 @pytest.mark.parametrize("name", ["cifar10", "mnist"])
 def test_a_wrong_checksum_is_noticed(name: str, tmp_path: Path) -> None:
     """The last eight bytes of a gzip file are the CRC and the length of what it holds."""
-    spec, archives, _, _ = published_files(name, tmp_path / "archives")
+    spec, archives, _, _ = published.published_files(name, tmp_path / "archives")
     data = bytearray(archives[0].read_bytes())
     data[-7] ^= 0xFF
     archives[0].write_bytes(data)
@@ -156,13 +145,13 @@ def test_a_wrong_checksum_is_noticed(name: str, tmp_path: Path) -> None:
 def test_the_archive_of_another_data_set_is_refused(
     name: str, other: str, message: str, tmp_path: Path
 ) -> None:
-    _, archives, _, _ = published_files(other, tmp_path / "archives")
+    _, archives, _, _ = published.published_files(other, tmp_path / "archives")
     refused(published.small(name), archives, tmp_path / "tfds", message)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_another_number_of_examples_is_refused(name: str, tmp_path: Path) -> None:
-    spec, archives, _, _ = published_files(name, tmp_path / "archives")
+    spec, archives, _, _ = published.published_files(name, tmp_path / "archives")
     more = dataclasses.replace(spec, test_examples=21)
     refused(
         more, archives, tmp_path / "tfds", r"20 images and 20 labels, where .* has 21|3, 20\), not"
@@ -187,54 +176,6 @@ def test_a_file_that_is_no_archive_is_refused(tmp_path: Path) -> None:
     refused(published.small("cifar10"), [path], tmp_path / "tfds", "there is no archive")
 
 
-@pytest.mark.parametrize(("error", "seen"), [(RuntimeError, DataError), (KeyboardInterrupt,) * 2])
-def test_an_interruption_leaves_nothing(
-    error: type[BaseException],
-    seen: type[BaseException],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    spec, archives, _, _ = published_files("cifar10", tmp_path / "archives")
-    encode, calls = preparing.encode_png, []
-
-    def fail(image: np.ndarray) -> bytes:
-        calls.append(1)
-        if len(calls) == 70:  # in the second split
-            raise error
-        return encode(image)
-
-    monkeypatch.setattr(preparing, "encode_png", fail)
-    with pytest.raises(seen):
-        prepare_spec(spec, str(tmp_path / "tfds"), archives)
-    assert list((tmp_path / "tfds").iterdir()) == []
-
-
-def test_what_a_kill_left_is_removed_when_it_is_old(tmp_path: Path) -> None:
-    spec, archives, _, _ = published_files("cifar10", tmp_path / "archives")
-    old, recent, others = (tmp_path / f".{name}" for name in ABANDONED)
-    for folder in (old, recent, others):
-        folder.mkdir()
-        (folder / "records").touch()
-    for folder in (old, others):
-        os.utime(folder, (0, 0))
-    prepare_spec(spec, str(tmp_path), archives)
-    assert not old.exists()
-    assert recent.exists(), "another process may be at work there"
-    assert others.exists()
-
-
-def test_a_full_disk_is_said_as_such_and_leaves_nothing(tmp_path: Path) -> None:
-    spec, archives, _, _ = published_files("cifar10", tmp_path / "archives")
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, hard))
-    try:
-        with pytest.raises(DataError, match=r"CIFAR-10 cannot be prepared in .*File too large"):
-            prepare_spec(spec, str(tmp_path / "tfds"), archives)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert list((tmp_path / "tfds").iterdir()) == []
-
-
 def test_what_is_prepared_already_is_left_as_it_is(small_cifar10: Path) -> None:
     before = {path: path.stat().st_mtime_ns for path in small_cifar10.rglob("*")}
     folder = prepare("cifar10", str(small_cifar10), ["no such file"])
@@ -246,13 +187,6 @@ def test_what_is_prepared_already_is_left_as_it_is(small_cifar10: Path) -> None:
 def test_what_cannot_be_prepared(name: str) -> None:
     with pytest.raises(DataError, match=f"'{name}' cannot be prepared; those that can: cifar10,"):
         prepare(name)
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
-    spec, archives, _, _ = published_files("mnist", tmp_path / "archives")
-    (tmp_path / "file").touch()
-    with pytest.raises(DataError, match=r"cannot be prepared in .*file/tfds"):
-        prepare_spec(spec, str(tmp_path / "file" / "tfds"), archives)
 
 
 def test_command_line_reports_a_wrong_archive(tmp_path: Path) -> None:
