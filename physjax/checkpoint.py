@@ -13,6 +13,7 @@ import functools
 import hashlib
 import json
 import logging
+import os
 import re
 import shutil
 import sys
@@ -272,10 +273,11 @@ class Checkpoints:
 
     def close(self) -> None:
         """Wait for what is being written, and end. Raises CheckpointError as :meth:`wait` does."""
-        try:
-            self.wait()
-        finally:
-            self._manager.close()
+        with _explained(f"a checkpoint cannot be written in {self._folder}"):
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
 
 
 class _explained:
@@ -296,9 +298,10 @@ def _reason(error: Exception) -> str:
     """Why, in a line: TensorStore wraps the system's own words in several layers of its own."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    lines = str(error).splitlines() or [type(error).__name__]
-    system = re.search(r": ([^:\[]+) \[os_error_code=", lines[0])
-    return system[1] if system else lines[0][:200]
+    system = re.search(r"os_error_code='(\d+)'", str(error))
+    if system:
+        return os.strerror(int(system[1]))
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _digests(tree: Any) -> dict[str, str]:
