@@ -11,6 +11,7 @@ import studies
 from physjax.config import Config
 from physjax.grid import Cell, plan
 from physjax.prediction import Costs, earlier_runs
+from physjax.records import RunFolder
 
 GRID = studies.study(models=("cnn", "alexnet"), datasets=("digits", "mnist"), seeds=(0, 1))
 
@@ -69,3 +70,34 @@ def test_earlier_runs_are_those_that_ended_in_studies_and_alone(tmp_path: Path) 
     folder.record_file(Cell("cnn", "ring", "digits", 1)).write_text("damaged")
     ended = earlier_runs(tmp_path / "results", tmp_path / "runs")
     assert [c.model.law for c, _ in ended] == ["none"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("result.json", b"{"),
+        ("result.json", b'{"of another": "version"}'),
+        ("config.json", b"\xff"),
+        ("config.json", b'{"model": {"of another": "version"}}'),
+        ("metrics.jsonl", b"[]\n"),
+    ],
+)
+def test_a_newer_or_damaged_run_below_runs_predicts_nothing(
+    tmp_path: Path, name: str, content: bytes
+) -> None:
+    for number in range(2):
+        run = RunFolder(tmp_path / "runs" / f"run{number}")
+        run.open(config())
+        record = studies.record(GRID, Cell("cnn", "none", "digits", 0), 0.5, 0.5)
+        for epoch in record.epochs:
+            run.append_epoch(epoch)
+        assert record.result is not None
+        run.write_result(record.result)
+    assert len(earlier_runs(tmp_path / "results", tmp_path / "runs")) == 2
+    (run.path / name).write_bytes(content)
+    assert len(earlier_runs(tmp_path / "results", tmp_path / "runs")) == 1
+
+
+def test_a_result_without_what_is_needed_predicts_nothing() -> None:
+    result = dataclasses.replace(studies.result(0.5, 0.5), data={})
+    assert Costs([(config(), result)], studies.MACHINE).estimate(config()).seconds is None

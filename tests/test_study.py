@@ -21,6 +21,8 @@ import studies
 from physjax import study as study_module
 from physjax.config import ConfigError
 from physjax.data import DataError
+from physjax.errors import Interrupted
+from physjax.files import Locked, exclusive_lock
 from physjax.grid import Cell, Study, plan
 from physjax.grid_files import to_toml
 from physjax.records import EpochRecord, RecordError, RunFolder
@@ -107,6 +109,58 @@ def test_a_run_that_ended_just_before_the_kill_is_recorded_and_not_run_again(
     before = (tmp_path / "runs" / "s" / cell.name / "result.json").stat().st_mtime_ns
     assert carry_out("s", grid(), place(tmp_path)) == records
     assert (tmp_path / "runs" / "s" / cell.name / "result.json").stat().st_mtime_ns == before
+
+
+def unfinished(whole: Path, folder: Path) -> tuple[Place, list[Cell], StudyFolder]:
+    """A copy of the study, killed twice: before the last run's result, and before both records."""
+    shutil.copytree(whole, folder, dirs_exist_ok=True)
+    cells, files = list(plan(grid())), StudyFolder(folder / "results" / "s")
+    for cell in cells:
+        files.record_file(cell).unlink()
+    (folder / "runs" / "s" / cells[-1].name / "result.json").unlink()
+    return place(folder), cells, files
+
+
+def test_one_process_at_a_time(whole: tuple[Path, dict[Cell, StudyRecord]], tmp_path: Path) -> None:
+    where, _, files = unfinished(whole[0], tmp_path)
+    for folder in (files.path, where.runs_dir / "s"):
+        with (
+            exclusive_lock(folder, "study"),
+            pytest.raises(Locked, match=rf"the study in .* process {os.getpid()} on .*, since"),
+        ):
+            carry_out("s", grid(), where)
+    assert files.read(plan(grid())) == {}
+
+
+def test_a_run_that_another_process_is_at_work_on_is_left_out_and_made_up_for(
+    whole: tuple[Path, dict[Cell, StudyRecord]], tmp_path: Path
+) -> None:
+    where, (first, last), files = unfinished(whole[0], tmp_path)
+    with (
+        RunFolder(where.runs_dir / "s" / last.name).locked(),
+        pytest.raises(Locked, match=f"other processes are at work on {last.name}; the same"),
+    ):
+        carry_out("s", grid(), where)
+    assert list(files.read(plan(grid()))) == [first]
+    records = carry_out("s", grid(), where)
+    assert without_times(records[last]) == without_times(whole[1][last])
+
+
+def test_a_signal_between_two_runs_stops_the_study(
+    whole: tuple[Path, dict[Cell, StudyRecord]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, (first, _), files = unfinished(whole[0], tmp_path)
+    write = StudyFolder.write
+
+    def and_kill(self: StudyFolder, record: StudyRecord) -> None:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        write(self, record)
+
+    monkeypatch.setattr(StudyFolder, "write", and_kill)
+    with pytest.raises(Interrupted, match=r"stopped by SIGUSR1 after 1 of 2 runs") as stop:
+        carry_out("s", grid(), where)
+    assert stop.value.exit_code == 128 + signal.SIGUSR1
+    assert list(files.read(plan(grid()))) == [first]
 
 
 def test_a_run_that_diverges_is_recorded_as_failed_and_the_others_go_on(tmp_path: Path) -> None:
