@@ -123,7 +123,9 @@ def report_study(
 
 def _without_control(runs: pd.DataFrame) -> list[str]:
     """`model arm` of the arms that nothing in the study's grid can be compared with."""
-    lone = runs[runs["control"].isna() & (runs["arm"] != PLAIN)]
+    # With axes, their values follow the arm's name.
+    plain = runs["arm"].str.split("@").str[0] == PLAIN
+    lone = runs[runs["control"].isna() & ~plain]
     return [f"{line.model} `{line.arm}`" for line in lone[ARM].drop_duplicates().itertuples()]
 
 

@@ -115,7 +115,8 @@ def difference_columns(differences: pd.DataFrame) -> list[Column]:
 
 
 def _or_nothing(form: str, value: float) -> str:
-    return NOTHING if pd.isna(value) else form.format(value).replace("-", "−")
+    text = NOTHING if pd.isna(value) else form.format(value)
+    return f"−{text[1:]}" if text.startswith("-") else text
 
 
 def _percent(value: float) -> str:

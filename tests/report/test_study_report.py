@@ -146,6 +146,23 @@ def test_each_arm_has_the_control_of_its_own_settings() -> None:
     assert found["difference"]["none-lr02"] == pytest.approx(-0.1)
 
 
+def test_a_swept_axis_is_compared_value_by_value(tmp_path: Path) -> None:
+    planned = studies.study(seeds=(0, 1), axes={"optim": {"learning_rate": [0.1, 0.2]}})
+    rates = {"0.1": {"none": 0.8, "ring": 0.83}, "0.2": {"none": 0.6, "ring": 0.61}}
+    accuracies = {}
+    for cell in plan(planned):
+        law, _, value = cell.arm.partition("@")
+        accuracies[cell.name] = rates[value.partition("=")[2]][law]
+    studies.write(tmp_path / "s", planned, accuracies)
+    report_study(tmp_path / "s")
+    text = tables(tmp_path / "s")
+    for value, difference in (("0.1", "+3.00"), ("0.2", "+1.00")):
+        at = f"@learning_rate={value}"
+        assert f"ring{at} − none{at} | 2 | {difference} ± 0.00 |" in text
+    assert text.count(" − none") == 2
+    assert "Not compared" not in text
+
+
 def test_an_arm_without_a_control_of_its_settings_is_named_and_not_compared(tmp_path: Path) -> None:
     planned = studies.study(
         arms={"ring-lr02": {"model": {"law": "ring"}, "optim": {"learning_rate": 0.2}}}
