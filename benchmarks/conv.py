@@ -21,7 +21,7 @@ from physjax import runtime
 
 if __name__ == "__main__":
     # As a command of physjax does, before JAX is imported.
-    runtime.configure()
+    runtime.configure(restart=True)
 
 import jax
 import jax.numpy as jnp

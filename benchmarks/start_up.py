@@ -21,7 +21,7 @@ def start_up(model: str, data_dir: str | None) -> dict[str, float]:
     start = time.perf_counter()
     from physjax import runtime
 
-    runtime.configure()
+    runtime.configure(restart=True)
 
     import dataclasses
 

@@ -33,6 +33,8 @@ class Command:
     """Average the probabilities over views of each image."""
     corruptions: tuple[Corruption, ...] | None = None
     """Corrupted images too, in five severities each: these, or without a name all of them."""
+    other_code: bool = False
+    """Evaluate also where the law's or the base model's code is not what was trained."""
     data_dir: str | None = None
     """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     figure_format: tuple[Format, ...] = ("png",)
@@ -41,7 +43,7 @@ class Command:
 
 def main() -> None:
     command = tyro.cli(Command, description=__doc__)
-    runtime.configure()
+    runtime.configure(restart=True)
 
     # After configure(), which must stand before the first use of JAX.
     from physjax.corruptions import CORRUPTIONS
@@ -53,6 +55,7 @@ def main() -> None:
         tta=command.tta,
         data_dir=command.data_dir,
         corruptions=tuple(CORRUPTIONS) if command.corruptions == () else command.corruptions or (),
+        other_code=command.other_code,
         log=print,
     )
     for path in report_robustness(command.run, command.figure_format):

@@ -15,7 +15,7 @@ from physjax import cli, runtime
 
 def main() -> None:
     command = cli.parse(description=__doc__)
-    runtime.configure()
+    runtime.configure(restart=True)
 
     # After configure(), which must stand before the first use of JAX.
     from physjax import data, hosts, loop
@@ -33,7 +33,7 @@ def main() -> None:
     else:
         from physjax.report.run import report_run
 
-        record = loop.fit(command.config)
+        record = loop.fit(command.config, fresh="yes" if command.fresh else "no")
         if not hosts.is_lead_host():
             return
         folder = Path(command.config.run.runs_dir) / run_name(record.config)

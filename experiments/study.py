@@ -45,6 +45,9 @@ class Command:
     """Fields of the config for every run: --set optim.epochs=3 model.width=0.5"""
     dry_run: bool = False
     """List the runs and their predicted cost, and stop."""
+    fresh: bool = False
+    """Make those runs anew that are of other code or settings than is here; the earlier ones are
+    kept as <name>.old-1, or the next number."""
     report: bool = False
     """Run nothing; make tables and figures of the records there are."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
@@ -88,7 +91,7 @@ def main() -> None:
     study = find_grid(command, StudyFolder(command.results_dir / name))
 
     if not command.report:
-        runtime.configure()
+        runtime.configure(restart=True)
         # After configure(), which must stand before the first use of JAX.
         from physjax.study import Place, carry_out, listing, survey
 
@@ -96,7 +99,7 @@ def main() -> None:
         if command.dry_run:
             print("\n".join(listing(survey(name, study, place))))
             return
-        carry_out(name, study, place)
+        carry_out(name, study, place, fresh=command.fresh)
 
     from physjax.report.study import report_study
 

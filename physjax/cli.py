@@ -30,6 +30,8 @@ class Command:
     """Print the resolved config as JSON and stop."""
     summary: bool = False
     """Print the table of layers, parameters and FLOPs and stop."""
+    fresh: bool = False
+    """Start anew. The folder of the earlier run is renamed to <name>.old-1, or the next number."""
     distributed: bool = False
     """Train over several hosts: the same command on each of them (docs/hosts.md)."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
@@ -69,6 +71,8 @@ def exit_code(job: Callable[[], None]) -> int:
 
     0: done; 1: the training diverged; 2: it cannot be done as asked; 128 + n: ended by signal n.
     """
+    # No command shows a window. An inherited backend, of a notebook, may not even be installed.
+    os.environ["MPLBACKEND"] = "agg"
     with output.settled():
         try:
             job()
@@ -81,6 +85,16 @@ def exit_code(job: Callable[[], None]) -> int:
         except Interrupted as stop:
             print(stop, file=sys.stderr)
             return stop.exit_code
+        except RuntimeError as error:
+            if "Unable to initialize backend" not in str(error):
+                raise
+            platforms = os.environ.get("JAX_PLATFORMS", "")
+            print(
+                f"error: JAX cannot use what JAX_PLATFORMS={platforms!r} asks for: {error}; unset "
+                "it, or install JAX for that device",
+                file=sys.stderr,
+            )
+            return 2
         except KeyboardInterrupt:
             print("stopped by SIGINT", file=sys.stderr)
             return 128 + signal.SIGINT

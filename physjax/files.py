@@ -162,6 +162,14 @@ def remove_leftovers(folder: Path, seconds: float = 0.0) -> None:
                     path.unlink()
 
 
+def free_name(path: Path) -> Path:
+    """`path` with .old-1 at its end, or the first number that nothing is called by."""
+    number = 1
+    while (aside := path.with_name(f"{path.name}.old-{number}")).exists():
+        number += 1
+    return aside
+
+
 @contextmanager
 def exclusive_lock(folder: Path, what: str) -> Iterator[None]:
     """Be the only process that works in a folder, which is made if need be.

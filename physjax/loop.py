@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -26,7 +26,9 @@ from physjax.diagnostics import diagnostics
 from physjax.errors import Interrupted, NotFinite
 from physjax.models import law_name
 from physjax.optim import make_schedule
+from physjax.origin import current_origin, identity
 from physjax.progress import Display, format_seconds
+from physjax.provenance import Origin, changes
 from physjax.records import (
     EpochRecord,
     Line,
@@ -60,11 +62,24 @@ def _with_dataset(config: Config, name: str) -> Config:
     return dataclasses.replace(config, data=dataclasses.replace(config.data, dataset=name))
 
 
-def fit(config: Config, console: Console | None = None) -> RunRecord:
+def fit(
+    config: Config,
+    console: Console | None = None,
+    *,
+    fresh: Literal["no", "changed", "yes"] = "no",
+) -> RunRecord:
     """Run `config` to its end, from its last checkpoint where there is one.
 
-    Raises UserError for what cannot be run, NotFinite when the loss becomes so, and Interrupted
-    when a signal came.
+    Args:
+      config: of the run.
+      console: where its progress is shown.
+      fresh: start anew, the earlier folder renamed to <name>.old-1: `yes`, or `changed`, where it
+        was made by other code, of other images or under other settings of JAX.
+
+    Raises:
+      UserError: it cannot be run; an OriginError where what is there has another origin.
+      NotFinite: the loss became infinite or not a number.
+      Interrupted: a signal came.
     """
     _check_names(config)
     check_path(_folder(config).path)
@@ -81,12 +96,25 @@ def fit(config: Config, console: Console | None = None) -> RunRecord:
         config = _with_dataset(config, dataset.info.name)
         folder = _folder(config)
         task = Task(config, dataset.info, len(dataset.train.labels), _shards(config))
-        _open(folder, config, held)
+        with hosts.all_or_none("read the code that the run is made of"):
+            origin = current_origin(config, dataset.info)
+        hosts.assert_equal(
+            identity(origin),
+            "the hosts of this run have different code of its law, learning rule or base model, or "
+            "different settings of JAX; give all of them the same",
+        )
+        _open(folder, config, origin, held, fresh)
         if not hosts.is_lead_host():
             console = Console(quiet=True)
         with Display(folder.path.name, task.total_steps, console) as display:
             if dataset.info.notice:
                 display.say(dataset.info.notice, loud=True)
+            if folder.read_origin() is None:
+                display.say(
+                    f"{folder.path} does not say by which code and under which settings it was "
+                    "made; --fresh makes the run anew",
+                    loud=True,
+                )
             if folder.read_result() is not None:
                 record = folder.read()
                 display.say(f"{folder.path} is complete already")
@@ -103,24 +131,39 @@ def _folder(config: Config) -> RunFolder:
     return RunFolder(Path(config.run.runs_dir) / run_name(config))
 
 
-def _open(folder: RunFolder, config: Config, held: contextlib.ExitStack) -> None:
+def _open(
+    folder: RunFolder,
+    config: Config,
+    origin: Origin,
+    held: contextlib.ExitStack,
+    fresh: Literal["no", "changed", "yes"],
+) -> None:
     """Start the folder, or go on in it, and hold it against other processes.
 
     The first host writes, and all see the same.
     """
     with hosts.all_or_none("open the run's folder"):
         if hosts.is_lead_host():
+            if fresh == "yes" or (fresh == "changed" and _changed(folder, origin)):
+                folder.set_aside()
             folder.check(config)
+            folder.check_origin(origin)
             # What has ended is only read, also where nothing may be written.
             if folder.read_result() is None:
                 held.enter_context(folder.locked())
-                folder.open(config)
+                folder.open(config, origin)
     with hosts.all_or_none("see the run's folder"):
         if not folder.path.exists():
             raise hosts.HostError(
                 f"{folder.path} is not on this host: give a --runs-dir on a disk that all share"
             )
         folder.check(config)
+        folder.check_origin(origin)
+
+
+def _changed(folder: RunFolder, origin: Origin) -> bool:
+    earlier = folder.read_origin()
+    return earlier is not None and bool(changes(earlier, origin))
 
 
 def _shards(config: Config) -> int:

@@ -1,6 +1,7 @@
 """What a run leaves behind: the schema of its folder, written whole or not at all, and read back.
 
     runs/<name>/config.json     the resolved configuration
+                origin.json     code, images and settings that decide the result; who made it
                 metrics.jsonl   a line an epoch
                 result.json     once the run has ended
                 checkpoints/    Orbax
@@ -21,9 +22,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from physjax import files
+from physjax import files, provenance
 from physjax.config import Config, differences, from_dict, to_dict
 from physjax.errors import UserError
+from physjax.provenance import Origin
 
 
 class RecordError(UserError):
@@ -94,6 +96,8 @@ class RunRecord:
     config: Config
     epochs: tuple[EpochRecord, ...]
     result: Result | None
+    origin: Origin | None = None
+    """None where the run was begun before origins were recorded."""
 
 
 def usual_rate(epochs: Sequence[EpochRecord]) -> float:
@@ -177,6 +181,10 @@ class RunFolder:
     def _result(self) -> Path:
         return self.path / "result.json"
 
+    @property
+    def _origin(self) -> Path:
+        return self.path / "origin.json"
+
     def locked(self) -> AbstractContextManager[None]:
         """Be the only process that works in the folder. Raises Locked, which names the other."""
         return files.exclusive_lock(self.path, "run")
@@ -197,14 +205,25 @@ class RunFolder:
                 f"{self.path} is not empty and holds no run; choose another --name or --runs-dir"
             )
 
-    def open(self, config: Config) -> None:
+    def check_origin(self, origin: Origin) -> None:
+        """Raise OriginError where the folder holds a run of other code, images or settings."""
+        earlier = self.read_origin()
+        if earlier is not None:
+            provenance.refuse(earlier, origin, f"the run in {self.path}")
+
+    def open(self, config: Config, origin: Origin | None = None) -> None:
         """Start the folder, or go on in it.
 
-        Raises RecordError, and changes nothing, where it holds a run of another config.
+        Raises RecordError or OriginError, and changes nothing, where it holds a run of another
+        config or origin.
         """
         self.check(config)
+        if origin is not None:
+            self.check_origin(origin)
         if not self._config.exists():
             write_json(self._config, to_dict(config))
+        if origin is not None:
+            self._add_session(origin)
         files.remove_leftovers(self.path)
 
     def read_config(self) -> Config:
@@ -216,6 +235,39 @@ class RunFolder:
             return from_dict(values)
         except (ValueError, TypeError, AttributeError) as error:
             raise RecordError(f"{self._config} is no config ({error}); {_CONFIG_ADVICE}") from error
+
+    def _add_session(self, origin: Origin) -> None:
+        """Note that the run is worked on by the process that `origin` ends with."""
+        earlier = self.read_origin()
+        if earlier is not None:
+            new = (s for s in origin.sessions if s not in earlier.sessions)
+            origin = dataclasses.replace(earlier, sessions=(*earlier.sessions, *new))
+        elif self._metrics.exists() or self.checkpoints.exists():
+            return  # Whose steps these are is not known, and must not look as if it were.
+        write_json(self._origin, provenance.to_dict(origin))
+
+    def read_origin(self) -> Origin | None:
+        """Where the run comes from; None where that was not recorded."""
+        if not self._origin.exists():
+            return None
+        values = read_json(self._origin, _ORIGIN_ADVICE)
+        try:
+            return provenance.from_dict(values)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise RecordError(f"{self._origin} is damaged ({error!r}); {_ORIGIN_ADVICE}") from error
+
+    def set_aside(self) -> Path | None:
+        """Rename the folder to <name>.old-1, or the next number that is free, so that its run can
+        start anew; the new path. None where it holds no run.
+
+        Raises Locked where a process is at work in it.
+        """
+        if not self._config.exists():
+            return None
+        with self.locked(), files.naming(self.path, "renamed"):
+            aside = files.free_name(self.path)
+            self.path.rename(aside)
+        return aside
 
     def read_lines(self) -> tuple[Line, ...]:
         """The sound lines of metrics.jsonl: epochs 1, 2, ... up to one that is cut off by a kill,
@@ -286,12 +338,16 @@ class RunFolder:
                     f"{self._metrics} does not agree with result.json ({disagreement}); "
                     f"{_RESULT_ADVICE}"
                 )
-        return RunRecord(config, epochs, result)
+        return RunRecord(config, epochs, result, self.read_origin())
 
 
 _CONFIG_ADVICE = (
     "the run's command with --dry-run prints the config: put it there, or remove the run's folder "
     "to start afresh"
+)
+_ORIGIN_ADVICE = (
+    "start the run anew with --fresh (the old is kept), or remove origin.json to take the run as "
+    "one of unknown code"
 )
 _RESULT_ADVICE = (
     "remove result.json, and the run's command ends the run again from its last checkpoint"

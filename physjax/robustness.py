@@ -26,6 +26,7 @@ from physjax.data import augment
 from physjax.devices import place
 from physjax.fold import fold, foldable
 from physjax.models import law_name
+from physjax.origin import check_code
 from physjax.records import RecordError, RunFolder
 from physjax.robustness_record import CorruptionMetrics, RobustnessRecord, write_robustness
 from physjax.state import init_state
@@ -46,6 +47,7 @@ def evaluate(
     data_dir: str | None = None,
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
+    other_code: bool = False,
     log: Callable[[str], None] = lambda text: None,
 ) -> RobustnessRecord:
     """Evaluate the finished run in `path` on its test set, and write robustness.json into it.
@@ -58,10 +60,13 @@ def evaluate(
         corruptions: names in `physjax.corruptions.CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
+        other_code: evaluate also where the code of the law or the base model, or a setting of JAX
+            that changes numbers, is not what it was trained with.
         log: is told every result as it comes.
 
     Raises:
         RecordError: the run has not ended, or its images are not those here.
+        OriginError: its code or settings are not those here, and `other_code` is not given.
         ConfigError: there is no such corruption, or a view changes the class.
         CheckpointError: the parameters are gone.
     """
@@ -72,6 +77,7 @@ def evaluate(
     record = folder.read()
     if record.result is None:
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
+    check_code(path, record, other_code, log)
     with folder.locked():
         config = dataclasses.replace(
             record.config, data=dataclasses.replace(record.config.data, data_dir=data_dir)

@@ -11,12 +11,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from physjax.errors import UserError
+
 _PACKAGES = ("physjax", "jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
 def cache_root(folder: str | None = None) -> Path:
-    """`folder`, else $PHYSJAX_CACHE, else ~/.cache/physjax."""
-    return Path(folder or os.environ.get("PHYSJAX_CACHE") or "~/.cache/physjax").expanduser()
+    """`folder`, else $PHYSJAX_CACHE, else ~/.cache/physjax.
+
+    Raises:
+      UserError: the path begins with ~, and the user has no home folder.
+    """
+    path = Path(folder or os.environ.get("PHYSJAX_CACHE") or "~/.cache/physjax")
+    try:
+        return path.expanduser()
+    except RuntimeError as error:
+        raise UserError(
+            f"{path} cannot be found, since this user has no home folder; set HOME or PHYSJAX_CACHE"
+        ) from error
 
 
 # XLA:CPU takes the hundreds of MiB of a step's temporary arrays anew for every step. Left to itself
@@ -73,7 +85,9 @@ def xla_flags(given: str, jaxlib: str, avx512: bool) -> str:
     wanted = {"--xla_cpu_enable_concurrency_optimized_scheduler": "false"}
     if avx512:
         wanted["--xla_cpu_prefer_vector_width"] = "512"
-    if not jaxlib.startswith(_KNOWN_JAXLIB):
+    # Where XLA_FLAGS is no list of flags it is the name of a file that holds them.
+    is_file = bool(given) and not given.lstrip().startswith("-")
+    if is_file or not jaxlib.startswith(_KNOWN_JAXLIB):
         return given
     more = [f"{flag}={value}" for flag, value in wanted.items() if flag not in given]
     return " ".join([*given.split(), *more])
@@ -84,25 +98,81 @@ def _has_avx512() -> bool:
     return info.exists() and " avx512f " in info.read_text(encoding="utf-8")
 
 
-def configure() -> None:
+def configure(restart: bool = False) -> None:
     """Fit malloc and XLA to large arrays, and keep compiled programs on disk.
 
-    A command calls this before it imports JAX. It starts the command again, once, in the same
-    process (number, terminal, files): malloc reads its settings only then. What the user has set
-    (GLIBC_TUNABLES, XLA_FLAGS, JAX_COMPILATION_CACHE_DIR) is left as it is.
+    A program calls this before it imports JAX. What the user has set (GLIBC_TUNABLES, XLA_FLAGS,
+    JAX_COMPILATION_CACHE_DIR) is left as it is.
+
+    Args:
+      restart: start the program again, once, in the same process (number, terminal, files): malloc
+        reads its settings only then. What it has done until now is done twice. Nothing happens
+        where the program is not a file that Python was started with, like a notebook or standard
+        input, or where somebody is looking into it: a debugger, a profiler, `python -i`.
+
+    Raises:
+      UserError: XLA_FLAGS names a file that is not there, or there is no home folder to cache in.
     """
+    _check_flags_file(os.environ.get("XLA_FLAGS", ""))
     if "jax" not in sys.modules:
         wanted = environment()
+        tunables = wanted.pop("GLIBC_TUNABLES", None)
         os.environ.update(wanted)
-        if "GLIBC_TUNABLES" in wanted:
+        if restart and tunables is not None and _can_restart():
+            os.environ["GLIBC_TUNABLES"] = tunables
             sys.stdout.flush()
             sys.stderr.flush()
             os.execv(sys.executable, [sys.executable, *sys.orig_argv[1:]])
-    import jax
+    try:
+        import jax
+    except ValueError as error:
+        # A JAX_... variable in the environment with a value that JAX does not know.
+        raise UserError(f"JAX refuses its settings in the environment: {error}") from error
 
     if not os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         jax.config.update("jax_compilation_cache_dir", str(cache_root() / "compiled"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+
+
+def _check_flags_file(flags: str) -> None:
+    if flags.strip() and not flags.lstrip().startswith("-") and not Path(flags).is_file():
+        raise UserError(
+            f"XLA_FLAGS is {flags!r}, which is neither a list of flags like --xla_x=1 nor a file "
+            "that holds one; unset it"
+        )
+
+
+def _can_restart() -> bool:
+    """Whether this process runs one program from a file, unobserved, from Python's command line."""
+    observed = sys.gettrace() or sys.getprofile() or sys.flags.interactive
+    if observed or os.environ.get("PYTHONINSPECT"):
+        return False
+    main = sys.modules.get("__main__")
+    name, is_module = _program(sys.orig_argv[1:])
+    if is_module:
+        spec = getattr(main, "__spec__", None)
+        return spec is not None and spec.name in (name, f"{name}.__main__")
+    file = getattr(main, "__file__", None)
+    return name is not None and file is not None and Path(name).resolve() == Path(file).resolve()
+
+
+def _program(words: list[str]) -> tuple[str | None, bool]:
+    """The file or module that Python was started with, and whether it is a module.
+
+    Found among the words after `python`. (None, False) for -c, standard input, and options that
+    are not known here.
+    """
+    rest = iter(words)
+    for word in rest:
+        if word == "-m":
+            return next(rest, None), True
+        if word in ("-X", "-W", "--check-hash-based-pycs"):
+            next(rest, None)
+        elif not word.startswith("-"):
+            return word, False
+        elif word == "-" or (not word.startswith(("-X", "-W")) and set(word) & set("mci")):
+            return None, False
+    return None, False
 
 
 def versions() -> dict[str, str]:

@@ -21,8 +21,10 @@ from physjax.errors import Interrupted, NotFinite
 from physjax.grid import Cell, Study, plan
 from physjax.loop import fit
 from physjax.models import law_name
+from physjax.origin import current_origin
 from physjax.prediction import Costs, Estimate, earlier_runs
 from physjax.progress import format_seconds
+from physjax.provenance import Origin, OriginError, changes, way_out
 from physjax.records import RecordError, RunFolder
 from physjax.study_display import StudyDisplay
 from physjax.study_records import StudyFolder, StudyRecord, portable
@@ -49,7 +51,8 @@ class Planned:
 
     cell: Cell
     state: str
-    """`done`, `failed`, `begun` or `missing`."""
+    """`done`, `failed`, `begun` or `missing`; `changed` where its record, or what has begun of it,
+    is of other code than is here or was made under other settings of JAX."""
     left: Estimate
     """What is left of it."""
 
@@ -66,18 +69,61 @@ def check(study: Study) -> dict[Cell, Config]:
 def survey(name: str, study: Study, place: Place) -> list[Planned]:
     """What there is of the study and what is left, and at what cost. Nothing is written."""
     runs = check(study)
-    done = StudyFolder(place.results_dir / name).read(runs)
+    done = StudyFolder(place.results_dir / name).read(runs, mixed=True)
+    placed = {cell: _placed(config, name, place) for cell, config in runs.items()}
+    changed = _changed(placed, done)
     costs = _costs(place)
-    return [_planned(cell, _placed(c, name, place), done, costs) for cell, c in runs.items()]
+    return [
+        Planned(cell, "changed", costs.estimate(config))
+        if cell in changed
+        else _planned(cell, config, done, costs)
+        for cell, config in placed.items()
+    ]
+
+
+def _changed(
+    placed: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]
+) -> dict[Cell, list[str]]:
+    """Runs of another origin than they would have now, and what differs, images apart."""
+    found = {}
+    known: dict[object, Origin] = {}
+    for cell, config in placed.items():
+        earlier = done[cell].origin if cell in done else RunFolder(_path(config)).read_origin()
+        key = (config.model, config.rule)
+        if earlier is not None:
+            if key not in known:
+                known[key] = current_origin(config)
+            lines = changes(earlier, known[key])
+            if lines:
+                found[cell] = lines
+    return found
 
 
 def carry_out(
-    name: str, study: Study, place: Place, console: Console | None = None
+    name: str,
+    study: Study,
+    place: Place,
+    console: Console | None = None,
+    *,
+    fresh: bool = False,
 ) -> dict[Cell, StudyRecord]:
     """Run what is missing of `study`; all its records.
 
-    A run whose loss is not finite is recorded as failed, and the study goes on. Raises UserError
-    for what cannot be carried out, before anything is run, and Interrupted when a signal came.
+    A run whose loss is not finite is recorded as failed, and the study goes on.
+
+    Args:
+      name: of the study.
+      study: its grid.
+      place: where it is carried out.
+      console: where its progress is shown.
+      fresh: run those again whose record, or what has begun of them, was made by other code or
+        under other settings of JAX. The others stay, and what is made anew is kept under another
+        name.
+
+    Raises:
+      UserError: it cannot be carried out, and nothing was run; an OriginError where there is
+        something to make anew and `fresh` was not asked for.
+      Interrupted: a signal came.
     """
     runs = check(study)
     folder = StudyFolder(place.results_dir / name)
@@ -89,22 +135,30 @@ def carry_out(
         files.exclusive_lock(folder.path, "study"),
     ):
         folder.open(study)
-        done = folder.read(runs)
+        done = folder.read(runs, mixed=fresh)
+        placed = {cell: _placed(config, name, place) for cell, config in runs.items()}
+        changed = _changed(placed, done)
+        if changed and not fresh:
+            first, lines = next(iter(changed.items()))
+            raise OriginError(
+                f"{len(changed)} of {len(runs)} runs of the study in {folder.path} were not made "
+                f"by what is here; of {first.name}, {'; '.join(lines)}; {way_out(lines)}"
+            )
+        done = {cell: record for cell, record in done.items() if cell not in changed}
         missing = [cell for cell in runs if cell not in done]
-        _check_data({cell: _placed(runs[cell], name, place) for cell in missing}, done)
+        _check_data({cell: placed[cell] for cell in missing}, done)
+        for cell in changed:
+            folder.set_aside(cell)
+        done = folder.read(runs)
         costs = _costs(place) if missing else None
         with StudyDisplay(name, len(runs), console) as display:
             display.say(f"study {name}: {len(runs)} runs, {len(done)} of them done")
             for number, cell in enumerate(missing):
                 assert costs is not None
-                config = _placed(runs[cell], name, place)
-                left = [
-                    _planned(c, _placed(runs[c], name, place), done, costs).left.seconds
-                    for c in missing[number:]
-                ]
+                left = [_planned(c, placed[c], done, costs).left.seconds for c in missing[number:]]
                 display.begin(cell.name, len(done), left)
                 try:
-                    record = _run(cell, config, display)
+                    record = _run(cell, placed[cell], display, fresh)
                 except files.Locked as error:
                     display.say(f"{cell.name} is left out for now: {error}", loud=True)
                     busy.append(cell.name)
@@ -125,9 +179,9 @@ def carry_out(
     return {cell: done[cell] for cell in runs}
 
 
-def _run(cell: Cell, config: Config, display: StudyDisplay) -> StudyRecord:
+def _run(cell: Cell, config: Config, display: StudyDisplay, fresh: bool) -> StudyRecord:
     try:
-        record = fit(config, display.console)
+        record = fit(config, display.console, fresh="changed" if fresh else "no")
     except NotFinite as error:
         # A fact about the arm, not about the study: the others are still worth their time.
         display.say(f"{cell.name} failed: {error}", loud=True)
@@ -202,7 +256,11 @@ def listing(planned: list[Planned]) -> list[str]:
         shown = "" if p.state in ("done", "failed") else f"{cost:>8}  {p.left.basis}"
         lines.append(f"{p.cell.name:{width}}  {p.state:8}{shown}".rstrip())
     left = [p.left.seconds for p in planned if p.state in ("begun", "missing")]
-    return [*lines, f"{len(planned)} runs, {len(left)} to do: {total(left)}"]
+    text = f"{len(planned)} runs, {len(left)} to do: {total(left)}"
+    again = [p.left.seconds for p in planned if p.state == "changed"]
+    if again:
+        text += f"; --fresh makes the {len(again)} changed ones anew: {total(again)}"
+    return [*lines, text]
 
 
 def total(left: list[float | None]) -> str:

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from physjax import files
+from physjax import files, provenance
 from physjax.config import Config, differences, from_dict, to_dict
 from physjax.grid import Cell, Study, plan
 from physjax.grid_files import read_toml, to_toml
@@ -36,6 +36,8 @@ class StudyRecord:
     """None where the run failed."""
     failure: str | None = None
     """Why it failed: its loss became infinite or not a number."""
+    origin: provenance.Origin | None = None
+    """None where it was made before origins were recorded."""
 
 
 def portable(cell: Cell, record: RunRecord, failure: str | None = None) -> StudyRecord:
@@ -49,7 +51,8 @@ def portable(cell: Cell, record: RunRecord, failure: str | None = None) -> Study
     if result is not None and Path(result.data["source"]).is_absolute():
         source = "/".join(Path(result.data["source"]).parts[-2:])
         result = dataclasses.replace(result, data={**result.data, "source": source})
-    return StudyRecord(cell, config, record.epochs, result, failure)
+    origin = None if record.origin is None else provenance.portable(record.origin)
+    return StudyRecord(cell, config, record.epochs, result, failure, origin)
 
 
 class StudyFolder:
@@ -108,11 +111,17 @@ class StudyFolder:
         if not self.grid_file.exists() or files.read_text(self.grid_file) != text:
             files.atomic_write(self.grid_file, text)
 
-    def read(self, runs: Mapping[Cell, Config]) -> dict[Cell, StudyRecord]:
+    def read(self, runs: Mapping[Cell, Config], *, mixed: bool = False) -> dict[Cell, StudyRecord]:
         """The records there are, of the planned `runs`, in their order.
 
-        Raises RecordError for a record that is damaged or was made with another config than the
-        planned one, and where two records of one data set come from different images.
+        Args:
+          runs: the grid's.
+          mixed: give records too that cannot be compared with each other.
+
+        Raises:
+          RecordError: a record is damaged or was made with another config than the planned one, or
+            two records of one data set come from different images.
+          OriginError: two records were made by different code or under different settings of JAX.
         """
         found = {}
         for cell, config in runs.items():
@@ -128,8 +137,23 @@ class StudyFolder:
                     f"{path} was made with another config ({'; '.join(changed)}); remove it to "
                     "have it made again, or choose another --name"
                 )
-        self._check_images(found)
+        if not mixed:
+            self._check_images(found)
+            known = {c.name: r.origin for c, r in found.items() if r.origin is not None}
+            clash = provenance.disagreement(known)
+            if clash:
+                raise provenance.OriginError(
+                    f"the records in {self.path} cannot be compared: {clash}; the study's command "
+                    "with --fresh makes those anew that are not of the code that is here"
+                )
         return found
+
+    def set_aside(self, cell: Cell) -> None:
+        """Rename a run's record, so that the run is carried out anew; nothing if there is none."""
+        path = self.record_file(cell)
+        if path.exists():
+            with files.naming(path, "renamed"):
+                path.rename(files.free_name(path))
 
     def _check_images(self, found: Mapping[Cell, StudyRecord]) -> None:
         first: dict[str, tuple[str, Cell]] = {}
@@ -149,12 +173,14 @@ class StudyFolder:
         """Write the record of a run that has ended: from now on it is never run again."""
         epochs = ",\n".join(f"  {_json(dataclasses.asdict(e))}" for e in record.epochs)
         result = None if record.result is None else dataclasses.asdict(record.result)
+        origin = None if record.origin is None else provenance.to_dict(record.origin)
         # A line for every part and epoch: small, and a reader's diff shows what differs.
         text = (
             f'{{"cell": {_json(dataclasses.asdict(record.cell))},\n'
             f'"config": {_json(to_dict(record.config))},\n'
             f'"epochs": [\n{epochs}\n],\n'
             f'"result": {_json(result)},\n'
+            f'"origin": {_json(origin)},\n'
             f'"failure": {_json(record.failure)}}}\n'
         )
         files.atomic_write(self.record_file(record.cell), text)
@@ -164,14 +190,17 @@ def read_record(path: Path) -> StudyRecord:
     """The record in one file. Raises RecordError where it cannot be read."""
     try:
         values = json.loads(files.read_text(path))
+        # Records of earlier versions do not have it.
+        origin = values.get("origin")
         return StudyRecord(
             Cell(**values["cell"]),
             from_dict(values["config"]),
             tuple(EpochRecord(**epoch) for epoch in values["epochs"]),
             None if values["result"] is None else Result(**values["result"]),
             values["failure"],
+            None if origin is None else provenance.from_dict(origin),
         )
-    except (json.JSONDecodeError, KeyError, TypeError) as error:
+    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
         raise RecordError(
             f"{path} is no record of a run ({type(error).__name__}: {error}); remove it to have it "
             "made again"

@@ -15,10 +15,10 @@ PACKAGE = ROOT / "physjax"
 # From left to right, as docs/architecture.md tells it. What stands together may not import
 # each other.
 ORDER = [
-    {"errors", "calibration", "corruptions", "signals", "output"},
-    {"files", "schema", "names"},
+    {"errors", "calibration", "corruptions", "signals", "output", "source"},
+    {"files", "schema", "names", "provenance"},
     {"plotting"},
-    {"config_schema", "resistive"},
+    {"config_schema", "resistive", "code_hash"},
     {"config"},
     {"runtime", "records", "hosts", "options"},
     {"robustness_record"},
@@ -31,7 +31,7 @@ ORDER = [
     {"layers"},
     {"models"},
     {"fold", "summary", "optim"},
-    {"task"},
+    {"task", "origin"},
     {"state", "devices"},
     {"step"},
     {"checkpoint", "progress", "tensorboard", "prediction", "diagnostics"},

@@ -50,6 +50,7 @@ def test_record_of_a_run(whole: tuple[Path, RunRecord]) -> None:
         assert layer["strength"] != 2.8
     assert {p.name for p in folder.iterdir()} == {
         "config.json",
+        "origin.json",
         "metrics.jsonl",
         "result.json",
         "checkpoints",

@@ -10,6 +10,7 @@ import pandas as pd
 from physjax import plotting
 from physjax.files import atomic_write
 from physjax.grid import PLAIN, plan
+from physjax.provenance import summarize
 from physjax.records import RecordError
 from physjax.report.figures import FIGURES
 from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, study_frames
@@ -110,6 +111,9 @@ def report_study(
             f"Not compared, since the study has no runs of the same settings with law `{PLAIN}`: "
             f"{', '.join(lone)}. An arm with these settings and that law would be the control.\n"
         )
+    made = summarize(records.values())
+    if made:
+        text.append(f"{made}\n")
     written = [path / "tables.md", *(path / f"{name}.csv" for name in tables)]
     atomic_write(written[0], "\n".join(text))
     for file, (name, table) in zip(written[1:], tables.items(), strict=True):
