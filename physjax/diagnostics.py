@@ -1,8 +1,8 @@
-"""What an epoch's record says of the physics in each layer."""
+"""What the records of a run say of the physics in each layer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -36,4 +36,30 @@ def diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
                 walk(value, sown.get(name, {}), (*path, name))
 
     walk(params, sown, ())
+    return found
+
+
+def law_parameters(params: Any, names: Collection[str]) -> dict[str, dict[str, list[float]]]:
+    """By layer and name: the values of a force law's own parameters, one for each channel.
+
+    Args:
+        params: a network's.
+        names: of the law's own parameters (`ForceLaw.init`).
+
+    Returns:
+        Four significant digits of each value, in the order of the ring: what a figure needs.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+
+    def walk(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        own = {name: np.asarray(node[name], float).ravel() for name in names if name in node}
+        if own:
+            found["/".join(path)] = {
+                name: [float(f"{value:.4g}") for value in values] for name, values in own.items()
+            }
+        for name, value in node.items():
+            if isinstance(value, Mapping):
+                walk(value, (*path, name))
+
+    walk(params, ())
     return found

@@ -22,8 +22,9 @@ from physjax import data, hosts, runtime, signals, tensorboard
 from physjax.checkpoint import Checkpoints, check_path
 from physjax.config import Config, ConfigError, run_name
 from physjax.devices import compile_step, place
-from physjax.diagnostics import diagnostics
+from physjax.diagnostics import diagnostics, law_parameters
 from physjax.errors import Interrupted, NotFinite
+from physjax.forces import get_law
 from physjax.models import law_name
 from physjax.optim import make_schedule
 from physjax.origin import current_origin, identity
@@ -450,6 +451,7 @@ class _Run:
         if self.validation is not None:
             sizes["validation"] = len(self.validation[1])
         wall = sum(e.seconds for e in self.epochs) + self.compile_seconds
+        law = law_name(self.config.model)
         result = Result(
             train_accuracy=last.train_accuracy,
             test_accuracy=last.test_accuracy,
@@ -474,6 +476,7 @@ class _Run:
                 "class_names": list(info.class_names),
             },
             confusion=evaluation.confusion.tolist(),
+            law_parameters=law_parameters(self.state.params, get_law(law).init(1)),
         )
         # The result stands for what is on the disk.
         self.checkpoints.wait()

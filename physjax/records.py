@@ -87,6 +87,8 @@ class Result:
     """Name, title, version, source and fingerprint of the images, and how many."""
     confusion: list[list[int]]
     """Of the last epoch on the test set: rows are the true classes."""
+    law_parameters: dict[str, dict[str, list[float]]] = field(default_factory=dict)
+    """By layer and name: the force law's own parameters at the end, one for each channel."""
 
 
 @dataclass(frozen=True)

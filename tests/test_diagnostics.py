@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physjax.diagnostics import diagnostics
+from physjax.diagnostics import diagnostics, law_parameters
+from physjax.forces import get_law
 from physjax.layers import DIAGNOSTICS, PhysicsLayer
 
 
@@ -44,3 +45,15 @@ def test_a_plain_layer_reports_nothing_but_its_resistances() -> None:
     assert applied("none", 0.5, coupling="coupled") == {
         "conv": {"resistance_mean": 1.0, "resistance_sd": 0.0, "resistance_change": 0.0}
     }
+
+
+def test_the_laws_own_parameters_are_recorded_channel_by_channel() -> None:
+    forces = np.array([0.123456, -2.0, 0.0], np.float32)
+    params = {
+        "block": {"conv": {"kernel": np.ones((1, 1, 3, 3)), "neighbor_forces": forces}},
+        "head": {"bias": np.zeros(2)},
+    }
+    assert law_parameters(params, get_law("ring").init(1)) == {
+        "block/conv": {"neighbor_forces": [0.1235, -2.0, 0.0]}
+    }
+    assert law_parameters(params, get_law("none").init(1)) == {}

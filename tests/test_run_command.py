@@ -29,7 +29,7 @@ def test_smoke_run_ends_with_an_accuracy_and_figures(tmp_path: Path) -> None:
     assert "test accuracy" in done.stdout
     result = json.loads((tmp_path / "mine" / "result.json").read_text())
     assert 0 < result["test_accuracy"] < 1
-    for name in ("loss", "accuracy", "confusion"):
+    for name in ("loss", "accuracy", "confusion", "physics", "law_parameters"):
         figure = tmp_path / "mine" / "figures" / f"{name}.png"
         assert figure.read_bytes().startswith(b"\x89PNG")
     assert list((tmp_path / "mine" / "tensorboard").iterdir())

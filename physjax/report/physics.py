@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import pandas as pd
 from matplotlib import colormaps
@@ -74,3 +74,26 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
         bar = fig.colorbar(scale, ax=grid)
         bar.set_ticks([1, len(layers)], labels=[layers[0], layers[-1]])
         bar.ax.tick_params(labelsize="small")
+
+
+def plot_law_parameters(fig: Figure, parameters: Mapping[str, Mapping[str, list[float]]]) -> None:
+    """A panel for each layer: the law's own parameters by channel, around the ring.
+
+    Args:
+        fig: an empty figure, whose size is set.
+        parameters: as in :class:`physjax.records.Result`.
+    """
+    columns = min(4, len(parameters))
+    rows = -(-len(parameters) // columns)
+    styles = plotting.series_styles([name for own in parameters.values() for name in own])
+    fig.set_size_inches(1.0 + 3.0 * columns, 0.9 + 1.9 * rows)
+    panels = fig.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(parameters) :]:
+        axes.remove()
+    for axes, (layer, own) in zip(panels, parameters.items(), strict=False):
+        for name, values in own.items():
+            axes.plot(values, color=styles[name]["color"], linewidth=1.0, label=name)
+        axes.set_title(layer, fontsize="medium")
+        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    fig.supxlabel("channel, around the ring", fontsize="medium")

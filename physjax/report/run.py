@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from physjax import plotting
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.confusion import plot_confusion
-from physjax.report.physics import physics_frame, plot_physics
+from physjax.report.physics import physics_frame, plot_law_parameters, plot_physics
 from physjax.report.registry import draw_figures
 from physjax.report.titles import run_title
 
@@ -78,11 +78,20 @@ def draw_physics(record: RunRecord, fig: Figure) -> None:
         _head(fig, record)
 
 
+def draw_law_parameters(record: RunRecord, fig: Figure) -> None:
+    """The force law's own parameters at the end of the run, such as f over the ring."""
+    assert record.result is not None
+    if record.result.law_parameters:
+        plot_law_parameters(fig, record.result.law_parameters)
+        _head(fig, record)
+
+
 FIGURES: dict[str, Callable[[RunRecord, Figure], None]] = {
     "loss": draw_loss,
     "accuracy": draw_accuracy,
     "confusion": draw_confusion,
     "physics": draw_physics,
+    "law_parameters": draw_law_parameters,
 }
 """By the name of the file in the run's folder figures/."""
 
