@@ -25,12 +25,13 @@ with different seeds; `best` is the best run's.{paper}
 """
 _PAPER_NOTE = " The paper's figures come from its own recipes."
 _PAIRED_NOTES = """\
-Each arm is compared with the run of the same settings that has neither a law nor a rule; an arm
-without either, which changes settings alone, with `none`. Runs of equal seeds saw the same batches
-and, where the arms share parameters, began with the same values; each pair gives one difference.
-The t interval (Student, n − 1 degrees of freedom) is the one to quote; the bootstrap (percentiles
-over resampled pairs) is too narrow for a handful of pairs. p is the two-sided paired t test's, for
-one comparison by itself. Improvement rate: difference over the control's mean.{paper}
+An arm with a force law is compared with the run of the same settings without it; an arm with a
+learning rule alone, with the run without the rule; an arm that changes settings alone, with `none`.
+Runs of equal seeds saw the same batches and, where the arms share parameters, began with the same
+values; each pair gives one difference. The t interval (Student, n − 1 degrees of freedom) is the
+one to quote; the bootstrap (percentiles over resampled pairs) is too narrow for a handful of pairs.
+p is the two-sided paired t test's, for one comparison by itself. Improvement rate: difference over
+the control's mean.{paper}
 """
 _PAPER_DIFFERENCE_NOTE = " The paper's difference is unpaired and between two recipes."
 
@@ -108,8 +109,9 @@ def report_study(
     lone = _without_control(frames.runs)
     if lone:
         text.append(
-            f"Not compared, since the study has no runs of the same settings with law `{PLAIN}`: "
-            f"{', '.join(lone)}. An arm with these settings and that law would be the control.\n"
+            "Not compared, since the study has no runs of the same settings without the law or "
+            f"rule: {', '.join(lone)}. An arm with these settings and law `{PLAIN}` would be the "
+            "control.\n"
         )
     made = summarize(records.values())
     if made:

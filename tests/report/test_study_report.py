@@ -170,7 +170,7 @@ def test_an_arm_without_a_control_of_its_settings_is_named_and_not_compared(tmp_
     studies.write(tmp_path / "s", planned, {**RUNS, "cnn-ring-lr02-digits-seed0": 0.7})
     report_study(tmp_path / "s")
     text = tables(tmp_path / "s")
-    assert "settings with law `none`: cnn `ring-lr02`." in text
+    assert "without the law or rule: cnn `ring-lr02`." in text
     assert "ring-lr02 −" not in text
 
 
