@@ -44,6 +44,7 @@ class Command:
 def main() -> None:
     command = tyro.cli(Command, description=__doc__)
     runtime.configure(restart=True)
+    runtime.require_devices()
 
     # After configure(), which must stand before the first use of JAX.
     from physjax.corruptions import CORRUPTIONS

@@ -24,6 +24,8 @@ def main() -> None:
 
     if command.distributed:
         hosts.initialize_distributed()
+    if not command.dry_run:
+        runtime.require_devices()
     if command.dry_run:
         print(cli.dump(loop.resolve(command.config)))
     elif command.summary:

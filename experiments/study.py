@@ -92,6 +92,7 @@ def main() -> None:
 
     if not command.report:
         runtime.configure(restart=True)
+        runtime.require_devices()
         # After configure(), which must stand before the first use of JAX.
         from physjax.study import Place, carry_out, listing, survey
 

@@ -83,6 +83,7 @@ def fit(
       Interrupted: a signal came.
     """
     _check_names(config)
+    runtime.require_32_bits()
     check_path(_folder(config).path)
     with signals.caught() as caught, contextlib.ExitStack() as held:
         with hosts.all_or_none("load the images"):

@@ -17,7 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from physjax import data
+from physjax import data, runtime
 from physjax.calibration import ClassificationMetrics, classification_metrics
 from physjax.checkpoint import CheckpointError, Checkpoints
 from physjax.config import ConfigError
@@ -73,6 +73,7 @@ def evaluate(
     for name in corruptions:
         if name not in CORRUPTIONS:
             raise ConfigError(f"there is no corruption {name!r}; they are {', '.join(CORRUPTIONS)}")
+    runtime.require_32_bits()
     folder = RunFolder(path)
     record = folder.read()
     if record.result is None:

@@ -134,6 +134,36 @@ def configure(restart: bool = False) -> None:
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
 
 
+def require_devices() -> None:
+    """Find the devices now, after the other hosts where there are any.
+
+    Raises:
+      UserError: there is nothing of what JAX_PLATFORMS asks for.
+    """
+    import jax
+
+    try:
+        jax.devices()
+    # An assertion of JAX's own where the one platform asked for is known, but not installed.
+    except (RuntimeError, AssertionError) as error:
+        asked = jax.config.jax_platforms or ""
+        raise UserError(
+            f"JAX finds none of the devices that JAX_PLATFORMS={asked} asks for"
+            f"{f' ({error})' if str(error) else ''}; unset it, or install JAX for that device"
+        ) from error
+
+
+def require_32_bits() -> None:
+    """Raise UserError where JAX would compute in 64 bits, which no train step is compiled for."""
+    import jax
+
+    if jax.config.jax_enable_x64:
+        raise UserError(
+            "JAX_ENABLE_X64 is set, and runs are computed in 32 bits (or --precision bf16): what "
+            "they gave would be neither; unset it"
+        )
+
+
 def _check_flags_file(flags: str) -> None:
     if flags.strip() and not flags.lstrip().startswith("-") and not Path(flags).is_file():
         raise UserError(

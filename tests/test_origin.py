@@ -20,6 +20,7 @@ from rich.console import Console
 import studies
 from physjax import forces, provenance
 from physjax.config import RECIPES, Config
+from physjax.errors import UserError
 from physjax.grid import Cell, Study
 from physjax.loop import fit
 from physjax.origin import SETTINGS, check_code, current_origin
@@ -150,7 +151,6 @@ def test_an_edited_law_is_refused_and_a_new_comment_is_not(
     [
         (lambda: jax.threefry_partitionable(False), r"jax_threefry_partitionable was True and is"),
         (lambda: jax.default_prng_impl("rbg"), r"set JAX_DEFAULT_PRNG_IMPL=threefry2x32"),
-        (lambda: jax.enable_x64(True), r"jax_enable_x64 was False and is True.*--fresh"),
         (lambda: jax.default_matmul_precision("bfloat16"), r"unset JAX_DEFAULT_MATMUL_PRECISION"),
     ],
 )
@@ -161,6 +161,12 @@ def test_settings_that_change_numbers_are_refused(
         begin(ended)
     with setting(), pytest.raises(OriginError, match=match):
         fit(configure(ended.parent))
+
+
+def test_64_bits_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    with jax.enable_x64(True), pytest.raises(UserError, match="JAX_ENABLE_X64 is set"):
+        fit(configure(tmp_path))
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("state", ["complete", "begun"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,12 +13,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def run(*words: str, folder: Path) -> subprocess.CompletedProcess[str]:
+def run(
+    *words: str, folder: Path, environment: dict[str, str] | None = None
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, str(ROOT / "experiments" / "run.py"), *words, "--runs-dir", str(folder)],
         capture_output=True,
         text=True,
         check=False,
+        env={**os.environ, **(environment or {})},
     )
 
 
@@ -38,6 +42,10 @@ def test_smoke_run_ends_with_an_accuracy_and_figures(tmp_path: Path) -> None:
     again = run(*words, folder=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "is complete already" in again.stdout
+    other = run(*words, folder=tmp_path, environment={"JAX_THREEFRY_PARTITIONABLE": "0"})
+    assert other.returncode == 2
+    assert "jax_threefry_partitionable was True and is False" in other.stderr
+    assert "set JAX_THREEFRY_PARTITIONABLE=True, or start anew with --fresh" in other.stderr
 
 
 def test_dry_run_prints_the_config_and_leaves_nothing(tmp_path: Path) -> None:
@@ -74,8 +82,40 @@ def test_summary_counts_the_original_network(tmp_path: Path) -> None:
 def test_what_cannot_be_done_is_said_in_one_line(
     words: tuple[str, str], message: str, tmp_path: Path
 ) -> None:
-    done = run("--dataset", "digits", *words, folder=tmp_path)
+    data = () if "--dataset" in words else ("--dataset", "digits")
+    done = run(*data, *words, folder=tmp_path)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("JAX_PLATFORMS", "cuda", "none of the devices that JAX_PLATFORMS=cuda asks for"),
+        ("JAX_PLATFORMS", "abacus", "none of the devices that JAX_PLATFORMS=abacus asks for"),
+        ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64 is set"),
+        ("JAX_ENABLE_X64", "maybe", "invalid truth value 'maybe'"),
+        ("XLA_FLAGS", "/not/there", "neither a list of flags like --xla_x=1 nor a file"),
+    ],
+)
+def test_an_environment_that_cannot_be_is_said_in_one_line(
+    name: str, value: str, message: str, tmp_path: Path
+) -> None:
+    done = run("--recipe", "smoke", folder=tmp_path, environment={name: value})
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_inherited_backend_of_matplotlib_and_a_file_of_flags_do_no_harm(tmp_path: Path) -> None:
+    flags = tmp_path / "flags"
+    flags.write_text("--xla_cpu_multi_thread_eigen=true")
+    environment = {"MPLBACKEND": "module://not.installed", "XLA_FLAGS": str(flags)}
+    words = ("--recipe", "smoke", "--model", "cnn", "--law", "none", "--width", "0.1")
+    words += ("--epochs", "1", "--devices", "1")
+    done = run(*words, folder=tmp_path, environment=environment)
+    assert done.returncode == 0, done.stderr
+    assert "figures in" in done.stdout
