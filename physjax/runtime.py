@@ -146,7 +146,7 @@ def require_devices() -> None:
         jax.devices()
     # An assertion of JAX's own where the one platform asked for is known, but not installed.
     except (RuntimeError, AssertionError) as error:
-        asked = jax.config.jax_platforms or ""
+        asked = os.environ.get("JAX_PLATFORMS", "")
         raise UserError(
             f"JAX finds none of the devices that JAX_PLATFORMS={asked} asks for"
             f"{f' ({error})' if str(error) else ''}; unset it, or install JAX for that device"
@@ -157,7 +157,7 @@ def require_32_bits() -> None:
     """Raise UserError where JAX would compute in 64 bits, which no train step is compiled for."""
     import jax
 
-    if jax.config.jax_enable_x64:
+    if jax.config.jax_enable_x64:  # type: ignore[attr-defined]
         raise UserError(
             "JAX_ENABLE_X64 is set, and runs are computed in 32 bits (or --precision bf16): what "
             "they gave would be neither; unset it"
