@@ -144,10 +144,11 @@ class OptimConfig:
 
 @schema.strict(ConfigError, "rule")
 class RuleConfig:
-    """How the layers learn beside their gradient (`physjax.channels`)."""
+    """How the network learns (`physjax.rules`)."""
 
-    update_rule: Literal["backprop", "coupled"] = "backprop"
-    """`coupled`: resistances between the channels learn by the paper's Eq. (1)."""
+    update_rule: Literal["backprop", "coupled", "feedback-alignment"] = "backprop"
+    """A name in `physjax.rules.RULES`; `coupled`: resistances between the channels learn by the
+    paper's Eq. (1)."""
     gamma: Annotated[Factor, Trait(option_of="rule.update_rule")] = 1e-3
     """Learning rate of the resistances in Eq. (1), per step; 0: they stay at 1."""
     eta: Annotated[Positive, Trait(option_of="rule.update_rule")] = 1.0

@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from typing import Any
 
-import numpy as np
+from physjax.rules import LearningRule
 
 
-def diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
-    """By layer: `force_rms` and `strength` of a force, mean, spread and change of resistances.
+def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[str, float]]:
+    """By layer: `force_rms` and `strength` of a force, and what the learning rule says.
 
     `params` are a network's, and `sown` is what its layers left in the collection
     `physjax.layers.DIAGNOSTICS`. A layer that exerts no force and has no strength says nothing.
     """
     found: dict[str, dict[str, float]] = {}
+    own = set(rule.connection.params or ())
 
     def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
         figures = {}
@@ -24,11 +25,8 @@ def diagnostics(params: Any, sown: Any) -> dict[str, dict[str, float]]:
                 figures["strength"] = float(node["interaction_strength"])
             if figures or sown["force_rms"] > 0:
                 figures["force_rms"] = float(sown["force_rms"])
-        if "resistances" in node:
-            resistances = np.asarray(node["resistances"], np.float64)
-            figures["resistance_mean"] = float(resistances.mean())
-            figures["resistance_sd"] = float(resistances.std())
-            figures["resistance_change"] = float(np.abs(resistances - 1).mean())
+        if own and own <= set(node):
+            figures |= rule.diagnostics(node)
         if figures:
             found["/".join(path)] = figures
         for name, value in node.items():

@@ -13,16 +13,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from physjax.channels import observe
+from physjax.connection import PLAIN, Connection
 from physjax.conv import conv
 from physjax.conv_plan import Method
 from physjax.forces import ForceLaw, Params, check_law, get_law
+from physjax.taps import SOURCE, tap
 
 Initializer = Callable[..., jax.Array]
 BiasInitializer = Callable[[int], Initializer]
@@ -89,8 +91,7 @@ class PhysicsLayer(nn.Module):
 
     Parameters (one dictionary): `kernel` [kh, kw, in, out]; `bias` [out], absent where a norm
     follows; those of the law, for `ring`: `interaction_strength` [], `neighbor_forces` [out]; and
-    with coupling="coupled" `resistances` [in, out], 1 at the start, by which the kernel is divided
-    and which no gradient reaches (`physjax.channels`).
+    those of the connection, for Eq. (1) `resistances` [in, out] (`physjax.rules`).
 
     Attributes:
       features: output channels C.
@@ -104,7 +105,8 @@ class PhysicsLayer(nn.Module):
       norm: makes a normalisation module that takes `use_running_average`, or None.
       activation: the nonlinearity, or None.
       pool: what pools the pixels after the activation, [N, H, W, C] -> [N, H', W', C], or None.
-      coupling: "none", or "coupled" for resistors between its channels.
+      connection: how a learning rule connects input and kernel; the plain way by default.
+      source: whether the layer's input is the network's own, which a learning rule holds fixed.
       bare: the kernel alone, without bias, norm, force, activation and pool, for the convolutions
         of a pre-activation network, whose output meets its norm and nonlinearity elsewhere.
       method: how the convolution is computed, see `physjax.conv.conv`.
@@ -124,7 +126,8 @@ class PhysicsLayer(nn.Module):
     norm: Callable[..., nn.Module] | None = None
     activation: Callable[[jax.Array], jax.Array] | None = None
     pool: Callable[[jax.Array], jax.Array] | None = None
-    coupling: str = "none"
+    connection: Connection = PLAIN
+    source: bool = False
     bare: bool = False
     method: Method = "auto"
     dtype: Any = jnp.float32
@@ -153,8 +156,6 @@ class PhysicsLayer(nn.Module):
                 f"images have {channels} channels; this layer was made for in_features="
                 f"{self.in_features}"
             )
-        if self.coupling not in ("none", "coupled"):
-            raise ValueError(f"coupling is {self.coupling!r}; it must be 'none' or 'coupled'")
         law = get_law(self.law) if isinstance(self.law, str) else self.law
         check_law(law)
 
@@ -165,12 +166,10 @@ class PhysicsLayer(nn.Module):
             start = self.bias_init(math.prod(shape[:-1]))
             bias = self.param("bias", start, (self.features,), jnp.float32)
         params = {} if self.bare else self._force_params(law)
-        if self.coupling == "coupled":
-            resistances = self.param(
-                "resistances", nn.initializers.ones, (channels, self.features), jnp.float32
-            )
-            kernel_HWIO = kernel_HWIO / jax.lax.stop_gradient(resistances)[None, None]
-            images_NHWC = observe(self, "input", images_NHWC)
+        own = connection_params(self, self.connection, shape)
+        kernel_HWIO = self.connection.effective_kernel(kernel_HWIO, own)
+        if self.connection.taps:
+            images_NHWC = tap(self, SOURCE if self.source else "input", images_NHWC)
 
         linear = law.form == "linear" and not self.bare
         # On the kernel, unless somebody asks for the force itself.
@@ -178,12 +177,9 @@ class PhysicsLayer(nn.Module):
         if on_kernel:
             kernel_HWIO = kernel_HWIO + law(params, kernel_HWIO)
             bias = None if bias is None else bias + law(params, bias)
-        y = conv(
-            images_NHWC.astype(self.dtype),
-            kernel_HWIO.astype(self.dtype),
-            strides=self.steps,
-            padding=self.padding,
-            method=self.method,
+        apply = partial(conv, strides=self.steps, padding=self.padding, method=self.method)
+        y = self.connection.connect(
+            apply, images_NHWC.astype(self.dtype), kernel_HWIO.astype(self.dtype), own
         )
         if bias is not None:
             y = y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
@@ -191,8 +187,8 @@ class PhysicsLayer(nn.Module):
             y = self._add_force(law, params, y)
         if not self.bare:
             y = self._norm_force_activation(law, params, y, train)
-        if self.coupling == "coupled":
-            y = observe(self, "output", y)
+        if self.connection.taps:
+            y = tap(self, "output", y)
         if self.pool is not None and not self.bare:
             y = self.pool(y)
         if law.after_activation and not self.bare:
@@ -232,15 +228,27 @@ class PhysicsLayer(nn.Module):
         return y + jnp.broadcast_to(force, y.shape)
 
 
+def connection_params(
+    module: nn.Module, connection: Connection, kernel_shape: tuple[int, ...]
+) -> dict[str, jax.Array]:
+    """The parameters of `connection` in `module`, by name."""
+    return {
+        name: module.param(name, start, kernel_shape, jnp.float32)
+        for name, start in (connection.params or {}).items()
+    }
+
+
 class Dense(nn.Module):
     """x @ kernel + bias, with the bias' start allowed to depend on the fan-in, as PyTorch's does.
 
     Attributes:
       features: outputs.
+      connection: how a learning rule connects input and kernel, if it does in dense layers.
       dtype: of the arithmetic; parameters are float32.
     """
 
     features: int
+    connection: Connection = PLAIN
     dtype: Any = jnp.float32
     kernel_init: Initializer = he_kernel_init
     bias_init: BiasInitializer = zero_bias_init
@@ -248,7 +256,10 @@ class Dense(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         fan_in = x.shape[-1]
+        connection = self.connection if self.connection.dense else PLAIN
         kernel = self.param("kernel", self.kernel_init, (fan_in, self.features), jnp.float32)
         bias = self.param("bias", self.bias_init(fan_in), (self.features,), jnp.float32)
-        y = x.astype(self.dtype) @ kernel.astype(self.dtype)
+        own = connection_params(self, connection, kernel.shape)
+        kernel = connection.effective_kernel(kernel, own)
+        y = connection.connect(jnp.matmul, x.astype(self.dtype), kernel.astype(self.dtype), own)
         return y + jnp.broadcast_to(bias.astype(self.dtype), y.shape)

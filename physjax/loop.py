@@ -345,7 +345,7 @@ class _Run:
             seconds=time.monotonic() - began,
             validation_loss=None if held is None else held.loss,
             validation_accuracy=None if held is None else held.accuracy,
-            physics=diagnostics(self.state.params, test.diagnostics),
+            physics=diagnostics(self.state.params, test.diagnostics, task.rule),
         )
         self._check_record(record)
         if hosts.is_lead_host():

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import jax
 
-from physjax import channels, provenance, runtime
+from physjax import provenance, runtime
 from physjax.code_hash import code_of
 from physjax.config import Config
 from physjax.data import DatasetInfo
@@ -24,6 +24,7 @@ from physjax.forces import get_law
 from physjax.models import get_spec, law_name
 from physjax.provenance import Code, Images, Origin, OriginError, Session
 from physjax.records import RunRecord
+from physjax.rules import get_rule
 
 # Each changes random numbers, dtypes or how numbers are rounded. The rest of jax.config says how
 # fast, how checked or where.
@@ -69,12 +70,8 @@ def _code(config: Config) -> dict[str, Code]:
     return {
         f"base {config.model.name}": code_of(spec.networks[size], spec.image_sizes[size], rest),
         f"law {law}": code_of(get_law(law)),
-        f"rule {rule}": code_of(*_rule_parts(rule)),
+        f"rule {rule}": code_of(get_rule(rule)),
     }
-
-
-def _rule_parts(rule: str) -> tuple[object, ...]:
-    return (channels.squared_drop_changes, channels.update_resistances) if rule == "coupled" else ()
 
 
 def _settings() -> dict[str, str | float | int | bool | None]:

@@ -132,8 +132,9 @@ def evaluate(
 def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any], bool]:
     """The variables that a run ended with at `step`, and whether they are those of the plain twin.
 
-    They are where there was a force or resistances, and all could be merged into the kernels and
-    biases. Raises CheckpointError where that step is not there or cannot be read.
+    They are where there was a force, or a learning rule with parameters in every layer, and all
+    could be merged into the kernels and biases. Raises CheckpointError where that step is not there
+    or cannot be read.
     """
     if not checkpoints.is_dir():
         raise CheckpointError(f"there is no {checkpoints}: only a run with checkpoints has a model")
@@ -145,8 +146,9 @@ def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any]
     if state is None:
         raise CheckpointError(f"{checkpoints} has no checkpoint of step {step}, the run's last")
     law = law_name(task.config.model)
-    if foldable(law) and (law != "none" or task.couples):
-        return fold(state.variables, law), True
+    connection = task.rule.connection
+    if foldable(law) and (law != "none" or connection.params):
+        return fold(state.variables, law, connection), True
     return state.variables, False
 
 

@@ -7,7 +7,9 @@ at any step and go on, on another number of devices too (only dropout masks depe
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -15,18 +17,15 @@ import optax
 from flax import struct
 from jax import lax
 
-from physjax.channels import (
-    NUDGES,
-    VOLTAGES,
-    squared_drop_changes,
-    update_resistances,
-    zero_nudges,
-)
 from physjax.data import augment
 from physjax.layers import DIAGNOSTICS
 from physjax.models import AUXILIARY
+from physjax.rules import Network, Outputs
 from physjax.state import NEVER, Metrics, TrainState, collections
+from physjax.taps import VOLTAGES
 from physjax.task import Task, stream_key
+
+T = TypeVar("T")
 
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
@@ -34,7 +33,7 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0)
     return optax.softmax_cross_entropy(logits, targets)
 
 
-def _sum_over_shards(task: Task, tree: Any) -> Any:
+def _sum_over_shards(task: Task, tree: T) -> T:
     return tree if task.axis_name is None else lax.psum(tree, task.axis_name)
 
 
@@ -52,6 +51,94 @@ def _averaged(params: Any, average: Any, decay: float, steps: jax.Array) -> Any:
     return optax.incremental_update(params, average, weight)
 
 
+def _replaced(tree: Any, new: Any) -> Any:
+    """`tree` with the leaves that `new`, nested dictionaries of some of its names, has instead."""
+    if not isinstance(new, Mapping):
+        return new
+    return {
+        name: _replaced(value, new[name]) if name in new else value for name, value in tree.items()
+    }
+
+
+class Batch(struct.PyTreeNode):
+    """This shard's part of a training batch, of n examples."""
+
+    inputs: jax.Array
+    """float32 [n, S, S, 3], augmented and normalised."""
+    targets: jax.Array
+    """int32 [n]."""
+    mask: jax.Array
+    """bool [n]: False past the end of the training set."""
+    count: jax.Array
+    """Examples in the whole batch, over all shards."""
+
+
+def select_batch(
+    task: Task,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    shard: jax.Array | int,
+) -> Batch:
+    """The batch that state.step names, augmented; arguments as in :func:`train_step`."""
+    size = task.config.optim.batch_size
+    part = size // task.shards
+    start = (state.step % task.steps_per_epoch) * size
+    positions = start + shard * part + jnp.arange(part)
+    chosen = order[jnp.minimum(positions, task.train_size - 1)]
+    with jax.named_scope("augment"):
+        # Every device draws for the whole batch and keeps its part: the same for any device count.
+        draws = augment.draw(
+            stream_key(state.seed, "augment", state.step),
+            size,
+            task.config.augment,
+            image_size=images.shape[1],
+            out_size=task.image_size,
+            mirror=task.info.mirror,
+        )
+        draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
+        inputs = augment.apply(
+            draws,
+            images[chosen],
+            task.config.augment,
+            task.image_size,
+            task.info.mean,
+            task.info.std,
+        )
+    return Batch(
+        inputs=inputs,
+        targets=labels[chosen],
+        mask=positions < task.train_size,
+        count=jnp.minimum(size, task.train_size - start),
+    )
+
+
+def make_network(task: Task, state: TrainState, batch: Batch, shard: jax.Array | int) -> Network:
+    """What the learning rule sees: the network's loss on this shard's part of the batch."""
+    model = task.model()
+    dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
+
+    def mean_loss(logits: jax.Array) -> jax.Array:
+        losses = _cross_entropy(logits, batch.targets, task.config.optim.label_smoothing)
+        return jnp.sum(jnp.where(batch.mask, losses, 0.0)) / batch.count
+
+    def loss(params: Any, perturbations: Any) -> tuple[jax.Array, Outputs]:
+        logits, changed = model.apply(
+            {**collections(params, state.batch_stats), **perturbations},
+            batch.inputs,
+            train=True,
+            mutable=["batch_stats", VOLTAGES, AUXILIARY],
+            rngs={"dropout": dropout},
+        )
+        total = mean_loss(logits)
+        for early in jax.tree.leaves(changed.get(AUXILIARY, {})):
+            total += task.config.model.auxiliary_weight * mean_loss(early)
+        return total, Outputs(logits, changed.get("batch_stats", {}), changed.get(VOLTAGES, {}))
+
+    return Network(loss, batch.count, partial(_sum_over_shards, task))
+
+
 def train_step(
     task: Task,
     state: TrainState,
@@ -60,89 +147,36 @@ def train_step(
     order: jax.Array,
     shard: jax.Array | int = 0,
 ) -> TrainState:
-    """One step of gradient descent on the batch that state.step names.
+    """One step of the learning rule and the optimiser on the batch that state.step names.
 
     `images` uint8 [N, H, W, 3] and `labels` int32 [N] are the whole training set, `order` int32
     [N] that of the epoch. Of `task.shards` equal parts of the batch this computes part `shard`;
     gradients and metrics are summed over the mapped axis, so every shard returns the same state.
     """
-    config, info = task.config, task.info
-    batch = config.optim.batch_size
-    part = batch // task.shards
-    start = (state.step % task.steps_per_epoch) * batch
-    positions = start + shard * part + jnp.arange(part)
-    mask = positions < task.train_size
-    count = jnp.minimum(batch, task.train_size - start)
-    chosen = order[jnp.minimum(positions, task.train_size - 1)]
-    targets = labels[chosen]
-
-    with jax.named_scope("augment"):
-        # Every device draws for the whole batch and keeps its part: the same for any device count.
-        draws = augment.draw(
-            stream_key(state.seed, "augment", state.step),
-            batch,
-            config.augment,
-            image_size=images.shape[1],
-            out_size=task.image_size,
-            mirror=info.mirror,
-        )
-        draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
-        inputs = augment.apply(
-            draws, images[chosen], config.augment, task.image_size, info.mean, info.std
-        )
-    dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
-    model = task.model()
-
-    def mean_loss(logits: jax.Array) -> jax.Array:
-        """This shard's part of the mean over the batch."""
-        losses = _cross_entropy(logits, targets, config.optim.label_smoothing)
-        return jnp.sum(jnp.where(mask, losses, 0.0)) / count
-
-    def objective(params: Any, nudges: Any) -> tuple[jax.Array, tuple[jax.Array, Any]]:
-        logits, changed = model.apply(
-            {**collections(params, state.batch_stats), **nudges},
-            inputs,
-            train=True,
-            mutable=["batch_stats", VOLTAGES, AUXILIARY],
-            rngs={"dropout": dropout},
-        )
-        total = mean_loss(logits)
-        for early in jax.tree.leaves(changed.get(AUXILIARY, {})):
-            total += config.model.auxiliary_weight * mean_loss(early)
-        return total, (logits, changed)
-
-    nudges: dict[str, Any] = {}
-    if task.couples:
-        shapes = jax.eval_shape(lambda: objective(state.params, {})[1][1][VOLTAGES])
-        nudges = {NUDGES: zero_nudges(shapes)}
-    (grads, pulls), (logits, changed) = jax.grad(objective, argnums=(0, 1), has_aux=True)(
-        state.params, nudges
-    )
-    losses = jnp.where(mask, _cross_entropy(logits, targets), 0.0)
-    hits = mask & (jnp.argmax(logits, -1) == targets)
-    grads, loss_sum, correct = _sum_over_shards(task, (grads, jnp.sum(losses), jnp.sum(hits)))
+    batch = select_batch(task, state, images, labels, order, shard)
+    network = make_network(task, state, batch, shard)
+    update = task.rule.update(network, state.params, task.config.rule)
     with jax.named_scope("optimizer"):
-        updates, opt_state = task.optimizer().update(grads, state.opt_state, state.params)
-        params = optax.apply_updates(state.params, updates)
-    if task.couples:
-        # The gradient of the mean loss, times the count: of each example's own loss.
-        own = jax.tree.map(lambda g: g * count, pulls[NUDGES])
-        drops = squared_drop_changes(changed[VOLTAGES], own, config.rule.eta)
-        drops = jax.tree.map(lambda d: d / count, _sum_over_shards(task, drops))
-        bounds = (config.rule.resistance_min, config.rule.resistance_max)
-        params = update_resistances(params, drops, config.rule.gamma, bounds)
-    bad_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step).astype(jnp.int32)
+        steps, opt_state = task.optimizer().update(update.gradients, state.opt_state, state.params)
+        params = _replaced(optax.apply_updates(state.params, steps), update.moved)
+    metrics = _batch_metrics(task, state, batch, update.outputs.logits)
     return TrainState(
         step=state.step + 1,
         seed=state.seed,
         params=params,
-        batch_stats=changed.get("batch_stats", {}),
+        batch_stats=update.outputs.batch_stats,
         opt_state=opt_state,
-        ema=_averaged(params, state.ema, config.optim.ema, state.step + 1),
-        metrics=state.metrics.merge(
-            Metrics(loss_sum, correct.astype(jnp.int32), count.astype(jnp.int32), bad_step)
-        ),
+        ema=_averaged(params, state.ema, task.config.optim.ema, state.step + 1),
+        metrics=state.metrics.merge(metrics),
     )
+
+
+def _batch_metrics(task: Task, state: TrainState, batch: Batch, logits: jax.Array) -> Metrics:
+    losses = jnp.where(batch.mask, _cross_entropy(logits, batch.targets), 0.0)
+    hits = batch.mask & (jnp.argmax(logits, -1) == batch.targets)
+    loss_sum, correct = _sum_over_shards(task, (jnp.sum(losses), jnp.sum(hits)))
+    bad_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step).astype(jnp.int32)
+    return Metrics(loss_sum, correct.astype(jnp.int32), batch.count.astype(jnp.int32), bad_step)
 
 
 class Evaluation(struct.PyTreeNode):

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import optax
 
 from physjax.config import Config, ConfigError
+from physjax.connection import PLAIN
 from physjax.data import DatasetInfo
 from physjax.models import Classifier, build, image_size
 from physjax.optim import make_optimizer
+from physjax.rules import LearningRule, get_rule
 
 AXIS = "batch"
 Stream = Literal["init", "shuffle", "augment", "dropout"]
@@ -50,9 +52,9 @@ class Task:
             raise ConfigError(f"batch_size is {batch}, but there are only {n} training images")
 
     @property
-    def couples(self) -> bool:
-        """Whether resistances between the channels learn by Eq. (1)."""
-        return self.config.rule.update_rule == "coupled"
+    def rule(self) -> LearningRule:
+        """How the network learns. Raises ConfigError where there is no such rule."""
+        return get_rule(self.config.rule.update_rule)
 
     @property
     def axis_name(self) -> str | None:
@@ -80,7 +82,7 @@ class Task:
             dtype=dtype,
             axis_name=self.axis_name,
             law="none" if folded else None,
-            coupling="coupled" if self.couples and not folded else "none",
+            connection=PLAIN if folded else self.rule.connection,
         )
 
     def optimizer(self) -> optax.GradientTransformation:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,17 +10,19 @@ import pytest
 from physjax.diagnostics import diagnostics, law_parameters
 from physjax.forces import get_law
 from physjax.layers import DIAGNOSTICS, PhysicsLayer
+from physjax.rules import RULES
 
 
-def applied(law: str, shift: float, **arguments: Any) -> dict[str, dict[str, float]]:
+def applied(law: str, shift: float, rule: str = "backprop") -> dict[str, dict[str, float]]:
     """Diagnostics of one layer whose law's parameters are `shift` above their start values."""
-    layer = PhysicsLayer(4, law=law, activation=jax.nn.relu, method="direct", **arguments)
+    connection = RULES[rule].connection
+    layer = PhysicsLayer(4, law=law, activation=jax.nn.relu, method="direct", connection=connection)
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 3)), jnp.float32)
     params = layer.init(jax.random.key(0), images)["params"]
     plain = {"kernel", "bias", "interaction_strength", "resistances"}
     moved = {name: x if name in plain else x + shift for name, x in params.items()}
     _, sown = layer.apply({"params": moved}, images, mutable=[DIAGNOSTICS])
-    return diagnostics({"conv": moved}, {"conv": sown[DIAGNOSTICS]})
+    return diagnostics({"conv": moved}, {"conv": sown[DIAGNOSTICS]}, RULES[rule])
 
 
 def test_a_ring_reports_its_strength_and_the_root_mean_square_of_its_force() -> None:
@@ -42,7 +42,7 @@ def test_a_law_without_a_strength_reports_its_force_too(law: str) -> None:
 
 def test_a_plain_layer_reports_nothing_but_its_resistances() -> None:
     assert applied("none", 0.5) == {}
-    assert applied("none", 0.5, coupling="coupled") == {
+    assert applied("none", 0.5, "coupled") == {
         "conv": {"resistance_mean": 1.0, "resistance_sd": 0.0, "resistance_change": 0.0}
     }
 

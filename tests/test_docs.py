@@ -13,13 +13,15 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from test_step import configure, run_steps
 
-from physjax import cli, resistive
+from physjax import cli, data, resistive
 from physjax.config import ModelConfig
 from physjax.fold import fold
 from physjax.forces import LAWS, ForceLaw
 from physjax.layers import PhysicsLayer
 from physjax.models import MODELS, ModelSpec, build
+from physjax.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
@@ -124,6 +126,25 @@ def test_the_base_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     assert jax.eval_shape(model.apply, variables, images).shape == (2, 7)
     assert set(variables["params"]["conv2"]) >= {"kernel", "neighbor_forces", "norm"}
+
+
+def test_the_rule_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step of plain descent moves every parameter by the learning rate, one way or the other."""
+    monkeypatch.setitem(RULES, "sign", example("docs/rules.md", "SIGN")["SIGN"])
+    config = configure(
+        rule={"update_rule": "sign"},
+        optim={
+            "schedule": "constant",
+            "warmup": 0.0,
+            "learning_rate": 0.5,
+            "momentum": 0.0,
+            "nesterov": False,
+            "weight_decay": 0.0,
+        },
+    )
+    before, after = (run_steps(config, data.load(config.data), 1, n) for n in (0, 1))
+    steps = jax.tree.map(lambda a, b: np.abs(a - b), after.params, before.params)
+    np.testing.assert_allclose(steps["conv1"]["kernel"], 0.5, rtol=1e-5)
 
 
 def test_the_network_of_resistors_that_the_docs_train() -> None:

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.config import ConfigError, ModelConfig
+from physjax.connection import PLAIN, Connection
 from physjax.forces import LAWS, get_law
 from physjax.layers import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
 from physjax.models.alexnet import ALEXNET, PHYSICS
@@ -93,13 +94,14 @@ def build(
     dtype: jnp.dtype = jnp.float32,
     axis_name: str | None = None,
     law: str | None = None,
-    coupling: str = "none",
+    connection: Connection = PLAIN,
 ) -> Classifier:
     """The network that `config` describes.
 
     `dtype` is that of the arithmetic. `axis_name` names the mapped axis over which batch-norm
     statistics are averaged; None where there is none. `law` overrides the configured force law:
-    `law="none"` gives the plain twin. `coupling` is PhysicsLayer's.
+    `law="none"` gives the plain twin. `connection` is what a learning rule needs in
+    every layer.
     Raises ConfigError for names that do not exist.
     """
     spec = get_spec(config)
@@ -118,7 +120,7 @@ def build(
         learn_strength=config.learn_strength,
         norm=norm,
         method=config.conv,
-        coupling=coupling,
+        connection=connection,
         dtype=dtype,
         **init,
     )
@@ -128,7 +130,7 @@ def build(
     return spec.networks[config.size](
         num_classes=num_classes,
         layer=layer,
-        dense=partial(Dense, dtype=dtype, **init),
+        dense=partial(Dense, connection=connection, dtype=dtype, **init),
         norm=norm,
         dropout=config.dropout,
         width=config.width,

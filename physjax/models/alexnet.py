@@ -22,6 +22,7 @@ class AlexNetCifar(Classifier):
                 self.channels(features),
                 activation=nn.relu,
                 pool=partial(max_pool, window=(2, 2)) if index in (1, 2, 5) else None,
+                source=index == 1,
                 name=f"conv{index}",
             )(x, train)
         x = x.reshape(x.shape[0], -1)
@@ -51,6 +52,7 @@ class AlexNetPaper(Classifier):
                 padding=padding,
                 activation=nn.relu,
                 pool=partial(max_pool, window=(3, 3), strides=(2, 2)) if pool else None,
+                source=index == 1,
                 name=f"conv{index}",
             )(x, train)
         x = adaptive_avg_pool(x, (6, 6)).reshape(x.shape[0], -1)

@@ -57,6 +57,7 @@ class Classifier(nn.Module):
             padding=3,
             activation=nn.relu,
             pool=partial(max_pool, window=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1))),
+            source=True,
             name="stem",
         )(images_NHWC, train)
 

@@ -27,6 +27,7 @@ class BasicCNN(Classifier):
                 self.channels(features),
                 activation=nn.relu,
                 pool=partial(max_pool, window=(2, 2)) if index < 3 else None,
+                source=index == 1,
                 name=f"conv{index}",
             )(x, train)
         x = x.reshape(x.shape[0], -1)

@@ -32,7 +32,9 @@ class DenseNet(Classifier):
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """A bare 3x3 convolution: its norm is the first block's."""
-        return self.layer(self.channels(self.start), bare=True, name="stem")(images_NHWC, train)
+        return self.layer(self.channels(self.start), bare=True, source=True, name="stem")(
+            images_NHWC, train
+        )
 
     def activate(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         """Norm, where the network has norms, and nonlinearity, of what was collected."""

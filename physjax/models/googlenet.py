@@ -107,7 +107,9 @@ class GoogLeNet(Classifier):
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """The first layer, 64 channels."""
-        return self.layer(self.channels(64), activation=nn.relu, name="conv1")(images_NHWC, train)
+        return self.layer(self.channels(64), activation=nn.relu, source=True, name="conv1")(
+            images_NHWC, train
+        )
 
     @nn.compact
     def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
@@ -150,6 +152,7 @@ class GoogLeNetPaper(GoogLeNet):
             padding=3,
             activation=nn.relu,
             pool=_halve,
+            source=True,
             name="conv1",
         )(images_NHWC, train)
 

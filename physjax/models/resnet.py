@@ -68,7 +68,7 @@ class ResNet(Classifier):
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """The first layer, as wide as the first stage."""
         return self.layer(
-            self.channels(self.features[0]), padding=1, activation=nn.relu, name="stem"
+            self.channels(self.features[0]), padding=1, activation=nn.relu, source=True, name="stem"
         )(images_NHWC, train)
 
     @nn.compact

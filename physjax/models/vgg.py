@@ -35,6 +35,7 @@ class VGG(Classifier):
                     self.channels(features),
                     activation=nn.relu,
                     pool=partial(max_pool, window=(2, 2)) if index == depth else None,
+                    source=stage == index == 1,
                     name=f"conv{stage}_{index}",
                 )(x, train)
         x = adaptive_avg_pool(x, (self.pooled, self.pooled)).reshape(x.shape[0], -1)

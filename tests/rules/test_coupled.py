@@ -11,17 +11,12 @@ import pytest
 from flax import linen as nn
 from test_step import assert_close, configure, run_steps
 
-from physjax.channels import (
-    NUDGES,
-    VOLTAGES,
-    squared_drop_changes,
-    update_resistances,
-    zero_nudges,
-)
 from physjax.config import RECIPES
 from physjax.data import load
 from physjax.fold import fold
 from physjax.layers import PhysicsLayer
+from physjax.rules.coupled import COUPLED, moved_resistances, squared_drop_changes
+from physjax.taps import PERTURBATIONS, VOLTAGES, zero_perturbations
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +43,8 @@ def test_squared_drops_by_brute_force() -> None:
     changes = squared_drop_changes(voltages, pulls, eta)
     np.testing.assert_allclose(changes["a"]["drops"], expected, rtol=1e-4, atol=1e-5)
     # A held source does not move.
-    held = squared_drop_changes(voltages, {"a": {"output": pulls["a"]["output"]}}, eta)
+    source = {"a": {"source": voltages["a"]["input"], "output": voltages["a"]["output"]}}
+    held = squared_drop_changes(source, {"a": {"output": pulls["a"]["output"]}}, eta)
     zero = {"a": {**pulls["a"], "input": 0 * pulls["a"]["input"]}}
     assert_close(held, squared_drop_changes(voltages, zero, eta), rtol=1e-6)
 
@@ -56,14 +52,14 @@ def test_squared_drops_by_brute_force() -> None:
 def test_resistances_follow_equation_one_within_their_bounds() -> None:
     params = {"a": {"kernel": jnp.ones(2), "resistances": jnp.array([[1.0, 2.0, 0.5, 9.0]])}}
     changes = {"a": {"drops": jnp.array([[3.0, -4.0, -90.0, 9e5]])}}
-    updated = update_resistances(params, changes, 0.01, (0.1, 10.0))["a"]
+    moved = moved_resistances(params, changes, 0.01, (0.1, 10.0))
     # R + gamma / R^2 (dV_C^2 - dV_F^2)
-    np.testing.assert_allclose(updated["resistances"], [[1.03, 1.99, 0.1, 10.0]], rtol=1e-6)
-    np.testing.assert_array_equal(updated["kernel"], np.ones(2))
+    assert jax.tree.map(jnp.shape, moved) == {"a": {"resistances": (1, 4)}}
+    np.testing.assert_allclose(moved["a"]["resistances"], [[1.03, 1.99, 0.1, 10.0]], rtol=1e-6)
 
 
 def test_resistances_divide_the_kernel_and_get_no_gradient() -> None:
-    layer = PhysicsLayer(2, kernel_size=1, law="none", coupling="coupled")
+    layer = PhysicsLayer(2, kernel_size=1, law="none", connection=COUPLED.connection)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3, 3, 4)), jnp.float32)
     params = layer.init(jax.random.key(0), x)["params"]
     np.testing.assert_array_equal(params["resistances"], np.ones((4, 2)))
@@ -76,19 +72,20 @@ def test_resistances_divide_the_kernel_and_get_no_gradient() -> None:
     np.testing.assert_array_equal(grads["resistances"], np.zeros((4, 2)))
 
 
-def test_nudges_measure_the_gradient_by_a_channels_voltage() -> None:
-    layer = PhysicsLayer(2, law="none", coupling="coupled", activation=nn.relu)
+def test_perturbations_measure_the_gradient_by_a_channels_voltage() -> None:
+    layer = PhysicsLayer(2, law="none", connection=COUPLED.connection, activation=nn.relu)
     x = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 4)), jnp.float32)
     params = layer.init(jax.random.key(0), x)["params"]
 
-    def loss(nudges: Any) -> tuple[jax.Array, Any]:
-        y, seen = layer.apply({"params": params, **nudges}, x, mutable=[VOLTAGES])
+    def loss(perturbations: Any) -> tuple[jax.Array, Any]:
+        y, seen = layer.apply({"params": params, **perturbations}, x, mutable=[VOLTAGES])
         return jnp.sum(y**2), (seen[VOLTAGES], y)
 
     _, (voltages, y) = loss({})
     np.testing.assert_allclose(voltages["input"], np.mean(x, (1, 2)), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(voltages["output"], np.mean(y, (1, 2)), rtol=1e-5)
-    pulls = jax.grad(loss, has_aux=True)({NUDGES: zero_nudges(voltages)})[0][NUDGES]
+    zeros = {PERTURBATIONS: zero_perturbations(voltages)}
+    pulls = jax.grad(loss, has_aux=True)(zeros)[0][PERTURBATIONS]
     # d/dV sum (y + V)^2 = 2 sum y over the pixels
     np.testing.assert_allclose(pulls["output"][:, 0, 0], 2 * np.sum(y, (1, 2)), rtol=1e-5)
     step = 1e-2
@@ -98,8 +95,12 @@ def test_nudges_measure_the_gradient_by_a_channels_voltage() -> None:
 
 
 def test_the_image_is_held() -> None:
-    voltages = {"a": {"input": jnp.zeros((2, 3)), "output": jnp.zeros((2, 8))}}
-    assert jax.tree.map(jnp.shape, zero_nudges(voltages)) == {"a": {"output": (2, 1, 1, 8)}}
+    layer = PhysicsLayer(8, law="none", connection=COUPLED.connection, source=True)
+    images = jnp.ones((2, 5, 5, 3))
+    voltages = layer.init_with_output(jax.random.key(0), images, mutable=True)[1][VOLTAGES]
+    np.testing.assert_array_equal(voltages["source"], np.ones((2, 3)))
+    zeros = zero_perturbations({"a": voltages})
+    assert jax.tree.map(jnp.shape, zeros) == {"a": {"output": (2, 1, 1, 8)}}
 
 
 def coupled(gamma: float, **parts: dict) -> Any:
@@ -136,11 +137,11 @@ def test_resistances_learn_and_the_same_under_pmap(digits: Any) -> None:
 
 def test_resistances_fold_into_the_kernel() -> None:
     rng = np.random.default_rng(0)
-    layer = PhysicsLayer(4, coupling="coupled")
+    layer = PhysicsLayer(4, connection=COUPLED.connection)
     x = jnp.asarray(rng.normal(size=(2, 5, 5, 3)), jnp.float32)
     params = layer.init(jax.random.key(0), x)["params"]
     params = jax.tree.map(lambda v: v + jnp.asarray(rng.uniform(0.1, 1, v.shape)), params)
-    folded = fold({"params": {"a": params}}, "ring")["params"]["a"]
+    folded = fold({"params": {"a": params}}, "ring", COUPLED.connection)["params"]["a"]
     assert set(folded) == {"kernel", "bias"}
     plain = PhysicsLayer(4, law="none").apply({"params": folded}, x)
     expected = layer.apply({"params": params}, x)

@@ -1,0 +1,81 @@
+"""What a learning rule is: it turns a network and a batch into updates of the parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import jax
+from flax import struct
+
+from physjax.connection import PLAIN, Connection
+
+T = TypeVar("T")
+Tree = Any
+
+
+class Outputs(struct.PyTreeNode):
+    """What one pass of the network through its training mode gives."""
+
+    logits: jax.Array
+    """[N, K], float32."""
+    batch_stats: Tree
+    """The running statistics after the pass; an empty dict without a norm."""
+    voltages: Tree
+    """What the layers' taps recorded (`physjax.taps`); an empty dict where there are none."""
+
+
+@dataclass(frozen=True)
+class Network:
+    """A network and a batch, as a rule sees them: this device's share of both.
+
+    Augmentation, dropout masks and labels are already chosen, so `loss` is a function of the
+    parameters alone and may be called as often as a rule has states to look at.
+    """
+
+    loss: Callable[[Tree, Tree], tuple[jax.Array, Outputs]]
+    """(params, perturbations) -> this device's part of the mean loss over the batch, in nats.
+    Perturbations are those of `physjax.taps`, or an empty dict."""
+    examples: jax.Array
+    """Examples in the whole batch, over all devices."""
+    sum_over_devices: Callable[[T], T]
+    """The sum of a pytree over the devices, on each of them; itself on a single one."""
+
+
+@dataclass(frozen=True)
+class Update:
+    """What a rule makes of a batch, the same on every device."""
+
+    gradients: Tree
+    """For the optimiser, in the structure of the parameters. Zero where the rule moves a parameter
+    itself, or where it stays as it is."""
+    outputs: Outputs
+    """Of the free state: the metrics are computed from its logits."""
+    moved: Tree = field(default_factory=dict)
+    """New values of the parameters that the rule moves without the optimiser, in nested
+    dictionaries that hold those parameters alone."""
+
+
+@dataclass(frozen=True)
+class LearningRule:
+    """How a network learns from a batch.
+
+    `update(network, params, options)` returns an :class:`Update`. It is traced inside the compiled
+    train step, on one device or mapped over several; what it returns must be the same on each, so
+    it sums over the devices what it has computed from its share.
+    """
+
+    name: str
+    equation: str
+    """What a parameter's change is, in one line of text."""
+    source: str
+    """Where the rule comes from."""
+    update: Callable[[Network, Tree, Any], Update]
+    """(network, params, the rule's options) -> Update."""
+    connection: Connection = PLAIN
+    """What the rule needs in every layer."""
+    options: tuple[str, ...] = ()
+    """The fields of the config's `rule` that the rule reads."""
+    diagnostics: Callable[[Mapping[str, jax.Array]], dict[str, float]] = lambda layer: {}
+    """What an epoch's record says of one layer's parameters, by name."""

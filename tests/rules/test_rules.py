@@ -1,0 +1,92 @@
+"""What every learning rule promises: its contract in the step, on every base, and when folded."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from test_step import assert_close, configure, run_steps
+
+from physjax.config import RECIPES, ConfigError, ModelConfig
+from physjax.data import load
+from physjax.fold import fold
+from physjax.models import MODELS, build, init_variables
+from physjax.rules import RULES, get_rule
+from physjax.taps import VOLTAGES
+
+
+@pytest.fixture(scope="module")
+def digits() -> Any:
+    return load(RECIPES["smoke"].data)
+
+
+def with_rule(name: str) -> Any:
+    return configure(
+        rule={"update_rule": name},
+        model={"dropout": 0.0},
+        optim={"schedule": "constant", "warmup": 0.0},
+    )
+
+
+def test_an_unknown_rule_is_refused_with_the_names_that_exist() -> None:
+    with pytest.raises(ConfigError, match=r"no learning rule 'hebb'.*backprop, coupled"):
+        get_rule("hebb")
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_says_what_it_is(name: str) -> None:
+    rule = RULES[name]
+    assert rule.name == name
+    assert rule.equation
+    assert rule.source
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rule_does_the_same_on_one_device_and_on_four(name: str, digits: Any) -> None:
+    one, four = (run_steps(with_rule(name), digits, shards, 2) for shards in (1, 4))
+    assert_close(one.params, four.params, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [(name, size) for name, spec in MODELS.items() for size in spec.networks]
+)
+def test_exactly_the_layers_that_see_the_image_hold_it(model: str, size: str) -> None:
+    config = ModelConfig(name=model, size=size, width=0.125, law="none")
+    network = build(config, 10, connection=RULES["coupled"].connection)
+    side = MODELS[model].image_sizes[size]
+    images = jax.ShapeDtypeStruct((2, side, side, 3), jnp.float32)
+    seen = jax.eval_shape(
+        lambda x: network.init_with_output(jax.random.key(0), x, mutable=True)[1][VOLTAGES], images
+    )
+    sources = [
+        (path, leaf)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(seen)
+        if path[-1].key == "source"
+    ]
+    assert [leaf.shape for _, leaf in sources] == [(2, 3)]
+    # No other layer of these networks is as narrow as an image.
+    narrow = [leaf for leaf in jax.tree.leaves(seen) if leaf.shape == (2, 3)]
+    assert len(narrow) == 1
+
+
+@pytest.mark.parametrize("name", RULES)
+def test_a_rules_parameters_fold_away(name: str) -> None:
+    connection = RULES[name].connection
+    config = ModelConfig(name="cnn", width=0.25)
+    network = build(config, 10, connection=connection)
+    variables = init_variables(network, jax.random.key(0), 32)
+    rng = np.random.default_rng(0)
+    moved = jax.tree.map(
+        lambda v: v + jnp.asarray(rng.uniform(0.1, 1, v.shape), v.dtype), variables["params"]
+    )
+    variables = {**variables, "params": moved}
+    folded = fold(variables, "none", connection)
+    plain = build(config, 10)
+    fresh = init_variables(plain, jax.random.key(0), 32)
+    assert jax.tree.structure(folded["params"]) == jax.tree.structure(fresh["params"])
+    images = jnp.asarray(rng.normal(size=(4, 32, 32, 3)), jnp.float32)
+    expected = network.apply(variables, images)
+    np.testing.assert_allclose(plain.apply(folded, images), expected, rtol=1e-4, atol=1e-4)
