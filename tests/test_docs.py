@@ -18,7 +18,7 @@ from test_step import configure, run_steps
 from physjax import cli, data, resistive
 from physjax.config import ModelConfig
 from physjax.fold import fold
-from physjax.forces import LAWS, ForceLaw
+from physjax.forces import LAWS, ForceLaw, neighbor_sum
 from physjax.layers import PhysicsLayer
 from physjax.models import MODELS, ModelSpec, build
 from physjax.rules import RULES
@@ -126,6 +126,19 @@ def test_the_base_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:
     variables = jax.eval_shape(model.init, jax.random.key(0), images)
     assert jax.eval_shape(model.apply, variables, images).shape == (2, 7)
     assert set(variables["params"]["conv2"]) >= {"kernel", "neighbor_forces", "norm"}
+
+
+def test_the_numbers_of_the_training_step() -> None:
+    space = example("docs/training_step.md", "g")
+    np.testing.assert_array_equal(space["force"], [12, 8, 12, 8])
+    np.testing.assert_array_equal(space["by_f"], [-2, 1, -2, 1])
+    assert space["by_s"] == -1
+    # What the page says of the pace: the offset s F(f) moves by s^2 F(F(g)).
+    twice = neighbor_sum(neighbor_sum(space["g"]))
+    np.testing.assert_array_equal(space["s"] * neighbor_sum(space["by_f"]), 4 * twice)
+    smooth, alternating = jnp.ones(8), jnp.array([1.0, 1.0, -1.0, -1.0] * 2)
+    np.testing.assert_array_equal(neighbor_sum(neighbor_sum(smooth)), 4 * smooth)
+    np.testing.assert_array_equal(neighbor_sum(neighbor_sum(alternating)), 0 * smooth)
 
 
 def test_the_rule_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:
