@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from test_step import configure, run_steps
 
 from physjax.config import RECIPES
@@ -68,16 +66,3 @@ def test_feedback_starts_unlike_the_kernel_and_stays() -> None:
         assert abs(cosine) < 5 / np.sqrt(kernel.size)
         np.testing.assert_array_equal(after.params[name]["feedback"], layer["feedback"])
         assert np.abs(after.params[name]["kernel"] - layer["kernel"]).max() > 0
-
-
-@pytest.mark.slow
-def test_the_basic_cnn_learns_the_digits(tmp_path: Path) -> None:
-    from physjax.loop import fit
-
-    config = configure(
-        rule={"update_rule": "feedback-alignment"},
-        run={"runs_dir": str(tmp_path)},
-    )
-    record = fit(config)
-    assert record.result is not None
-    assert record.result.test_accuracy > 0.9
