@@ -146,7 +146,7 @@ class OptimConfig:
 class RuleConfig:
     """How the network learns (`physjax.rules`)."""
 
-    update_rule: Literal["backprop", "coupled", "feedback-alignment"] = "backprop"
+    update_rule: Word = "backprop"
     """A name in `physjax.rules.RULES`; `coupled`: resistances between the channels learn by the
     paper's Eq. (1)."""
     gamma: Annotated[Factor, Trait(option_of="rule.update_rule")] = 1e-3

@@ -41,6 +41,7 @@ from physjax.records import (
     selected_by,
     usual_rate,
 )
+from physjax.rules import get_rule
 from physjax.state import NEVER, Metrics, init_state
 from physjax.step import Evaluation, eval_step, evaluation_starts, train_step
 from physjax.task import Task, epoch_order
@@ -57,6 +58,7 @@ def resolve(config: Config) -> Config:
 
 def _check_names(config: Config) -> None:
     law_name(config.model)
+    get_rule(config.rule.update_rule)
 
 
 def _with_dataset(config: Config, name: str) -> Config:

@@ -22,6 +22,7 @@ MODELS = (
     *("cnn", "alexnet", "physics", "vgg11", "vgg16", "googlenet", "resnet18", "resnet20"),
     "densenet",
 )
+RULES = ("backprop", "coupled", "feedback-alignment")
 LAWS = ("none", "ring", "spring", "divisive", "lrn")
 DATASETS = ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "digits")
 """What help shows, and what is in the registries that it would take too long to import."""
@@ -30,6 +31,7 @@ _FLAGS = {"model.name": "model"}
 _CHOICES = {
     "model.name": MODELS,
     "model.law": ("default", *LAWS),
+    "rule.update_rule": RULES,
     "data.dataset": ("auto", *DATASETS),
 }
 

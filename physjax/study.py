@@ -26,6 +26,7 @@ from physjax.prediction import Costs, Estimate, earlier_runs
 from physjax.progress import format_seconds
 from physjax.provenance import Origin, OriginError, changes, way_out
 from physjax.records import RecordError, RunFolder
+from physjax.rules import get_rule
 from physjax.study_display import StudyDisplay
 from physjax.study_records import StudyFolder, StudyRecord, portable
 from physjax.task import Task
@@ -62,6 +63,7 @@ def check(study: Study) -> dict[Cell, Config]:
     runs = plan(study)
     for config in runs.values():
         law_name(config.model)
+        get_rule(config.rule.update_rule)
         data.resolve(config.data)
     return runs
 

@@ -149,7 +149,6 @@ def test_scalars_of_numpy_and_paths_become_pythons() -> None:
         ("optim.learning_rate", "0.1", "must be a number"),
         ("optim.learning_rate", np.zeros(2), "must be a number"),
         ("run.precision", "bfloat16", "one of float32, bf16"),
-        ("rule.update_rule", "Coupled", "one of backprop, coupled.*did you mean 'coupled'"),
         ("model.norm", "Batch", "one of batch, none; did you mean 'batch'"),
         ("model.name", "../evil", "without '/'"),
         ("model.law", "a\0b", "no control characters"),
@@ -282,9 +281,11 @@ def test_help_shows_every_name_there_is() -> None:
     from physjax.data import DATASETS
     from physjax.forces import LAWS
     from physjax.models import MODELS
+    from physjax.rules import RULES
 
     assert list(options.MODELS) == list(MODELS)
     assert list(options.LAWS) == list(LAWS)
+    assert list(options.RULES) == list(RULES)
     assert list(options.DATASETS) == list(DATASETS)
 
 
