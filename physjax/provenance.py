@@ -11,10 +11,12 @@ import dataclasses
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
 
+from pydantic import Field
+
+from physjax import schema
 from physjax.errors import UserError
 
 
@@ -22,25 +24,29 @@ class OriginError(UserError):
     """Something made by other code, of other images or under other settings; both are named."""
 
 
-@dataclass(frozen=True)
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+"""In hexadecimal digits."""
+
+
+@schema.strict(OriginError)
 class Code:
     """What a piece of code was."""
 
     module: str
     """Where it is defined; several, with commas, where its functions come from several modules."""
-    sha256: str
+    sha256: Sha256
 
 
-@dataclass(frozen=True)
+@schema.strict(OriginError)
 class Images:
     """Which images a run saw."""
 
     name: str
-    fingerprint: str
+    fingerprint: Sha256
     source: str
 
 
-@dataclass(frozen=True)
+@schema.strict(OriginError)
 class Session:
     """One process that worked on a run."""
 
@@ -57,7 +63,7 @@ class Session:
     xla_flags: str
 
 
-@dataclass(frozen=True)
+@schema.strict(OriginError)
 class Origin:
     """Where a run comes from."""
 
@@ -67,7 +73,7 @@ class Origin:
     """Those of JAX that change random numbers, precision or the order of arithmetic."""
     images: Images | None
     """None where they were not looked at."""
-    sessions: tuple[Session, ...]
+    sessions: Annotated[tuple[Session, ...], Field(min_length=1)]
     """In order; the first one began the run."""
 
 
@@ -76,15 +82,9 @@ def to_dict(origin: Origin) -> dict[str, Any]:
     return dataclasses.asdict(origin)
 
 
-def from_dict(values: Mapping[str, Any]) -> Origin:
-    """The Origin that :func:`to_dict` wrote. Raises TypeError or KeyError where it is none."""
-    images = values["images"]
-    return Origin(
-        {name: Code(**code) for name, code in values["code"].items()},
-        dict(values["settings"]),
-        None if images is None else Images(**images),
-        tuple(Session(**session) for session in values["sessions"]),
-    )
+def from_dict(values: Any, where: str = "origin") -> Origin:
+    """The Origin that :func:`to_dict` wrote. Raises OriginError, naming `where`, if it is none."""
+    return schema.read(Origin, values, where, OriginError)
 
 
 def changes(earlier: Origin, now: Origin, parts: Iterable[str] = ()) -> list[str]:
@@ -100,9 +100,9 @@ def changes(earlier: Origin, now: Origin, parts: Iterable[str] = ()) -> list[str
     for name in sorted({*earlier.code, *now.code}):
         was, is_now = earlier.code.get(name), now.code.get(name)
         if (not parts or name.split()[0] in parts) and _hash(was) != _hash(is_now):
-            module = (is_now or was or Code("", "")).module
             lines.append(
-                f"the code of {name} ({module}) was {_hash(was)} (commit {_commit(earlier)}) "
+                f"the code of {name} ({_module(is_now or was)}) was {_hash(was)} "
+                f"(commit {_commit(earlier)}) "
                 f"and is {_hash(is_now)} (commit {_commit(now)})"
             )
     for name in sorted({*earlier.settings} & {*now.settings}):
@@ -157,6 +157,10 @@ def disagreement(origins: Mapping[str, Origin]) -> str:
                     f"{name} (commit {_commit(origin)})"
                 )
     return ""
+
+
+def _module(code: Code | None) -> str:
+    return "" if code is None else code.module
 
 
 def _hash(code: Code | None) -> str:

@@ -191,7 +191,8 @@ def _line(error: Any, kind: Any, name: str) -> str:
             f"{where} is {show(error['input'])}; it must be one of "
             f"{', '.join(map(str, choices))}{suggestion(str(error['input']), map(str, choices))}"
         )
-    must = _MUST.get(kinds, f"be right: {error['msg']}").format(**context)
+    # Pydantic's own words may have braces in them, as a pattern has.
+    must = _MUST[kinds].format(**context) if kinds in _MUST else f"be right: {error['msg']}"
     return f"{where or 'it'} is {show(error['input'])}; it must {must}"
 
 

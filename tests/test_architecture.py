@@ -16,8 +16,8 @@ PACKAGE = ROOT / "physjax"
 # each other.
 ORDER = [
     {"errors", "calibration", "corruptions", "signals", "output", "source"},
-    {"files", "schema", "names", "provenance"},
-    {"plotting"},
+    {"files", "schema", "names"},
+    {"plotting", "provenance"},
     {"config_schema", "resistive", "code_hash"},
     {"config"},
     {"runtime", "records", "hosts", "options"},

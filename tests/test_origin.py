@@ -25,7 +25,7 @@ from physjax.grid import Cell, Study
 from physjax.loop import fit
 from physjax.origin import SETTINGS, check_code, current_origin
 from physjax.provenance import OriginError
-from physjax.records import RunFolder, RunRecord
+from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.study import report_study
 from physjax.robustness import evaluate
 from physjax.study import Place, carry_out, listing, survey
@@ -214,6 +214,29 @@ def test_a_run_without_an_origin_is_used_but_not_given_one(ended: Path, state: s
     assert record.origin is None
     assert "does not say by which code" in said.getvalue()
     assert not (ended / "origin.json").exists()
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-20],
+        lambda text: "[]",
+        lambda text: "{}",
+        lambda text: text.replace('"sha256": "', '"sha256": "x'),
+        lambda text: text.replace('"pid": ', '"pid": -0.5e'),
+        lambda text: text[: text.index('"sessions"')] + '"sessions": []}',
+        lambda text: text.replace('"images": {', '"images": 3, "more": {'),
+    ],
+)
+def test_a_damaged_origin_is_refused_with_the_cheapest_way_out(
+    ended: Path, damage: Callable[[str], str]
+) -> None:
+    path = ended / "origin.json"
+    before = path.read_text()
+    path.write_text(damage(before))
+    assert path.read_text() != before
+    with pytest.raises(RecordError, match=r"origin\.json is .*--fresh .*or remove origin\.json"):
+        fit(configure(ended.parent))
 
 
 def test_evaluation_asks_before_it_takes_other_code(ended: Path, write: Write) -> None:
