@@ -27,7 +27,7 @@ def cache_root(folder: str | None = None) -> Path:
         return path.expanduser()
     except RuntimeError as error:
         raise UserError(
-            f"{path} cannot be found, since this user has no home folder; set HOME or PHYSJAX_CACHE"
+            f"{path} cannot be found: {error} Set HOME, or PHYSJAX_CACHE to a folder"
         ) from error
 
 
