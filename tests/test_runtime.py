@@ -149,7 +149,7 @@ def test_a_user_without_a_home_is_told_what_to_set(monkeypatch: pytest.MonkeyPat
     for name in ("HOME", "PHYSJAX_CACHE"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", _nobody)
-    with pytest.raises(UserError, match="home directory.*Set HOME, or PHYSJAX_CACHE"):
+    with pytest.raises(UserError, match=r"home directory.*Set HOME, or PHYSJAX_CACHE"):
         cache_root()
     assert cache_root("/c") == Path("/c")
 
