@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
+# Of pyproject.toml; with `test,bench` the tests that compare with PyTorch run too.
+EXTRAS ?= test
 
 .PHONY: run test test-fast lint types setup clean
 
@@ -27,7 +29,7 @@ setup: $(VENV)/installed
 # Installed anew whenever a dependency changes; constraints.txt holds the versions known to work.
 $(VENV)/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test]"
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $@
 
 clean:

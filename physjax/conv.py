@@ -13,7 +13,10 @@ the method, also when a process without such a device lowered it.
 Gradients can be differentiated again, in reverse mode (grad of grad) and in forward mode
 (Hessian-vector products, `jax.hessian`). Forward mode on the convolution itself (`jax.jvp`,
 `jax.linearize`) works where all of a plan is direct; otherwise it raises JAX's TypeError about
-custom_vjp functions, and method="direct" is the way out.
+custom_vjp functions. A derivative along a direction then comes from two reverse passes, which
+works through every layer of physjax, pools and force laws too (docs/laws.md shows the two lines).
+
+The batch may be a symbol of `jax.export`; "auto" then chooses as for a batch of 128.
 
 An XLA:CPU direct convolution inside a loop body (`lax.scan`) is hundreds of times slower than
 outside one; the other ways, being matrix products, scan at full speed.

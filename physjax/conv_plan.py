@@ -67,7 +67,9 @@ def choose(
     if method != "auto":
         return Plan(method, method, method)
     out_h, out_w = output_size(input_shape, kernel_shape, strides, pads)
-    return _measured(input_shape[0], kernel_shape, strides, out_h, out_w)
+    # A batch that `jax.export` leaves open has no size to compare yet.
+    batch = input_shape[0] if isinstance(input_shape[0], int) else _OPEN_BATCH
+    return _measured(batch, kernel_shape, strides, out_h, out_w)
 
 
 # The table: limits between the ways, read off `benchmarks/conv.py` on 2 cores of an AMD EPYC
@@ -81,6 +83,8 @@ _F2_ROWS, _F4_ROWS = 32, 64
 _GRADIENT_CHANNELS, _FORWARD_CHANNELS = 9, 20
 """C O / (C + O), products over transforms, from which Winograd beats the direct kernel gradient
 (which XLA does worst), and the direct output and input gradient."""
+_OPEN_BATCH = 128
+"""The batch that is chosen for where it is a symbol: a recipe's."""
 _PATCH_GRADIENT_CHANNELS = 128
 """Channels from which other kernels' gradient is better over patches."""
 

@@ -208,6 +208,21 @@ def test_the_cpu_gets_no_convolution() -> None:
     assert text.count("stablehlo.dot_general") >= 3
 
 
+@pytest.mark.parametrize("method", ["auto", "patch", "winograd2", "winograd4"])
+def test_exported_with_an_open_batch(method: str) -> None:
+    """Output and gradients of a batch that is a symbol while the program is made."""
+    (batch,) = export.symbolic_shape("b")
+    w = arrays((3, 3, 64, 32))[0]
+    step = jax.jit(jax.value_and_grad(lambda x: loss(x, w, method)))
+    made = export.export(step)(jax.ShapeDtypeStruct((batch, 7, 8, 64), jnp.float32))
+
+    assert "stablehlo.convolution" not in made.mlir_module()
+    for size in (1, 3):
+        x = arrays((size, 7, 8, 64), seed=size)[0]
+        for got, want in zip(made.call(x), step(x), strict=True):
+            np.testing.assert_allclose(got, want, rtol=1e-3, atol=0.01)
+
+
 @pytest.mark.parametrize("kernel", [(1, 1), (5, 5), (3, 1)])
 def test_winograd_refuses_other_kernels(kernel: tuple[int, int]) -> None:
     x, w = arrays((1, 8, 8, 2), (*kernel, 2, 2))

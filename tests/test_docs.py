@@ -6,6 +6,7 @@ import dataclasses
 import doctest
 import importlib
 import re
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from test_step import configure, run_steps
 
 from physjax import cli, data, resistive
@@ -21,6 +23,7 @@ from physjax.fold import fold
 from physjax.forces import LAWS, ForceLaw, neighbor_sum
 from physjax.layers import PhysicsLayer
 from physjax.models import MODELS, ModelSpec, build
+from physjax.pooling import max_pool
 from physjax.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -75,7 +78,9 @@ def example(page: str, name: str) -> dict[str, Any]:
     blocks = re.findall(
         r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL
     )
-    (code,) = [block for block in blocks if re.search(rf"^{name} = ", block, re.MULTILINE)]
+    (code,) = [
+        block for block in blocks if re.search(rf"^({name} = |def {name}\()", block, re.MULTILINE)
+    ]
     # Class bodies look their module up.
     space: dict[str, Any] = {"__name__": __name__, "ForceLaw": ForceLaw, "LAWS": LAWS}
     space |= {"dataclasses": dataclasses, "jnp": jnp, "np": np}
@@ -115,6 +120,26 @@ def test_the_division_that_starts_as_in_the_literature() -> None:
     force = law({name: jnp.asarray(x) for name, x in law.init(16).items()}, y)
     np.testing.assert_allclose(y + force, 2 / (1 + 4), rtol=1e-6)  # the weights sum to one
     assert not law.starts_plain
+
+
+@pytest.mark.parametrize("law", ["divisive", "lrn"])
+def test_the_derivative_along_a_direction(law: str) -> None:
+    """Two reverse passes through a law, a chosen convolution and a pool, against a difference."""
+    directional = example("docs/laws.md", "directional")["directional"]
+    pool = partial(max_pool, window=(2, 2))
+    layer = PhysicsLayer(4, law=law, activation=nn.relu, pool=pool, method="patch")
+    rng = np.random.default_rng(0)
+    with jax.enable_x64(True):
+        x, v = (jnp.asarray(rng.normal(size=(2, 6, 6, 3))) for _ in range(2))
+        params = layer.init(jax.random.key(0), x)["params"]
+        params = {name: 30 * jnp.asarray(p, jnp.float64) for name, p in params.items()}
+        if law == "divisive":
+            params["exponents"] = jnp.asarray([0.5, 0.2, -0.1, 0.3])
+        call = jax.jit(partial(layer.clone(dtype=jnp.float64).apply, {"params": params}))
+        slope = (call(x + 1e-6 * v) - call(x - 1e-6 * v)) / 2e-6
+        got = jax.jit(partial(directional, call))(x, v)
+    assert np.abs(slope).max() > 0.1
+    np.testing.assert_allclose(got, slope, rtol=1e-5, atol=1e-5 * np.abs(slope).max())
 
 
 def test_the_base_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:

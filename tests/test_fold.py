@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import export
 
 from physjax.config import ModelConfig
 from physjax.fold import fold, foldable
@@ -74,6 +75,24 @@ def test_every_base_folds(base: str, law: str, monkeypatch: pytest.MonkeyPatch) 
     plain_apply = jax.jit(plain.apply)
     np.testing.assert_allclose(plain_apply(folded, images), expected, rtol=2e-4, atol=2e-4)
     assert np.abs(plain_apply(_without_force(variables), images) - expected).max() > 1e-2
+
+
+@pytest.mark.parametrize("folded", [True, False])
+def test_a_model_is_exported_with_an_open_batch(folded: bool) -> None:
+    """One program for any number of images: pools, forces, dense layers, chosen convolutions."""
+    law = "spring" if folded else "divisive"
+    config = ModelConfig("cnn", law=law, width=0.5)
+    model = build(config, 5)
+    variables = init_variables(model, jax.random.key(0), 32)
+    if folded:
+        variables, model = fold(variables, law), build(config, 5, law="none")
+    call = jax.jit(lambda images: model.apply(variables, images))
+    (batch,) = export.symbolic_shape("b")
+    made = export.export(call)(jax.ShapeDtypeStruct((batch, 32, 32, 3), jnp.float32))
+
+    for size in (1, 3):
+        images = jax.random.normal(jax.random.key(size), (size, 32, 32, 3))
+        np.testing.assert_allclose(made.call(images), call(images), rtol=1e-4, atol=1e-4)
 
 
 def test_a_general_law_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
