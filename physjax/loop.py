@@ -335,6 +335,8 @@ class _Run:
         self._save()
         test = self._evaluate(self.test)
         held = None if self.validation is None else self._evaluate(self.validation).metrics
+        physics = diagnostics(self.state.params, test.diagnostics, task.rule)
+        self._check_evaluation(test.metrics, held, physics)
         record = EpochRecord(
             epoch=epoch + 1,
             step=self.step,
@@ -347,9 +349,8 @@ class _Run:
             seconds=time.monotonic() - began,
             validation_loss=None if held is None else held.loss,
             validation_accuracy=None if held is None else held.accuracy,
-            physics=diagnostics(self.state.params, test.diagnostics, task.rule),
+            physics=physics,
         )
-        self._check_record(record)
         if hosts.is_lead_host():
             self.lines.append(self.folder.append_epoch(record))
         else:
@@ -397,16 +398,18 @@ class _Run:
             raise self._not_finite("the loss", int(metrics.bad_step) + 1)
         return metrics
 
-    def _check_record(self, record: EpochRecord) -> None:
+    def _check_evaluation(
+        self, test: Metrics, held: Metrics | None, physics: Mapping[str, Mapping[str, float]]
+    ) -> None:
         """Raise NotFinite where an evaluation is: bad parameters need not show in any batch."""
-        for name in ("test_loss", "validation_loss"):
-            if not np.isfinite(getattr(record, name) or 0.0):
-                what = f"the {name.removesuffix('_loss')} loss"
-                raise self._not_finite(what, record.step)
-        for layer, values in record.physics.items():
-            for name, value in values.items():
-                if not np.isfinite(value):
-                    raise self._not_finite(f"{name} of {layer}", record.step)
+        values = {"the test loss": test.loss}
+        if held is not None:
+            values["the validation loss"] = held.loss
+        for layer, found in physics.items():
+            values.update({f"{name} of {layer}": value for name, value in found.items()})
+        for what, value in values.items():
+            if not np.isfinite(value):
+                raise self._not_finite(what, self.step)
 
     def _not_finite(self, what: str, step: int) -> NotFinite:
         return NotFinite(

@@ -20,19 +20,22 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from physjax import files, provenance
 from physjax.config import Config, differences, from_dict, to_dict
 from physjax.errors import UserError
 from physjax.provenance import Origin
+from physjax.schema import strict
+
+T = TypeVar("T")
 
 
 class RecordError(UserError):
     """A run folder that is not what it should be; the message names the path and the way out."""
 
 
-@dataclass(frozen=True)
+@strict(RecordError, "epoch")
 class EpochRecord:
     """One line of metrics.jsonl. Losses are mean cross-entropies in nats, without smoothing.
 
@@ -58,7 +61,7 @@ class EpochRecord:
     """By layer: `strength` and `force_rms`, and what else the law or rule reports."""
 
 
-@dataclass(frozen=True)
+@strict(RecordError, "result")
 class Result:
     """What a finished run amounts to. Accuracies are fractions in [0, 1]."""
 
@@ -142,6 +145,12 @@ def _parsed(text: str) -> Any:
         raise ValueError(f"{constant} is no number of JSON")
 
     return json.loads(text, parse_constant=refuse)
+
+
+def _built(kind: type[T], values: Any) -> T:
+    if not isinstance(values, dict):
+        raise RecordError(f"it is a {type(values).__name__}, not an object")
+    return kind(**values)
 
 
 @dataclass(frozen=True)
@@ -285,7 +294,7 @@ class RunFolder:
         found: list[Line] = []
         for text in texts[:-1]:
             try:
-                epoch = EpochRecord(**_parsed(text))
+                epoch = _built(EpochRecord, _parsed(text))
             except (ValueError, TypeError, RecursionError) as error:
                 return tuple(found), f"line {len(found) + 1} is damaged ({error})"
             before = found[-1].epoch.step if found else 0
@@ -317,7 +326,7 @@ class RunFolder:
             return None
         values = read_json(self._result, _RESULT_ADVICE)
         try:
-            return Result(**values)
+            return _built(Result, values)
         except (ValueError, TypeError) as error:
             raise RecordError(f"{self._result} is no result ({error}); {_RESULT_ADVICE}") from error
 

@@ -177,8 +177,12 @@ def _line(error: Any, kind: Any, name: str) -> str:
     kinds, place = error["type"], [str(part) for part in error["loc"] if _is_place(part)]
     where = ".".join([name, *place] if name else place)
     if kinds == "unexpected_keyword_argument":
-        known = [f.name for f in dataclasses.fields(_inside(kind, place[:-1]))]
-        return unknown("field", where, known, last=place[-1])
+        # Any text can stand there, also what is no name.
+        *_, last = map(str, error["loc"])
+        parents = [str(part) for part in error["loc"][:-1] if _is_place(part)]
+        known = [f.name for f in dataclasses.fields(_inside(kind, parents))]
+        where = ".".join([name, *parents, last] if name else [*parents, last])
+        return unknown("field", where, known, last=last)
     if kinds == "missing":
         return f"{where} is missing"
     if kinds == "value_error":

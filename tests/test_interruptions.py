@@ -135,7 +135,7 @@ def test_a_loss_that_is_not_finite_in_evaluation_alone(tmp_path: Path) -> None:
     """The only step's loss is finite; the parameters after it are not worth evaluating."""
     config = configure(
         tmp_path,
-        optim={"learning_rate": 1e25, "warmup": 0.0, "epochs": 1, "batch_size": 200},
+        optim={"learning_rate": 1e20, "warmup": 0.0, "epochs": 1, "batch_size": 200},
         model={"norm": "none"},
     )
     with pytest.raises(NotFinite, match=r"the test loss is not finite at step 1;") as error:
@@ -154,11 +154,9 @@ def test_the_second_process_is_refused(whole: Path, unfinished: RunFolder) -> No
 
 
 @pytest.mark.parametrize("name", ["lr[0.1]", "a\\b"])
-def test_a_name_whose_checkpoints_could_not_be_read_is_refused_at_once(
+def test_a_path_whose_checkpoints_could_not_be_read_is_refused_at_once(
     tmp_path: Path, name: str
 ) -> None:
-    with pytest.raises(CheckpointError, match="could not be read again"):
-        fit(configure(tmp_path, run={"name": name}))
     with pytest.raises(CheckpointError, match="could not be read again"):
         fit(configure(tmp_path / name))
     assert list(tmp_path.iterdir()) == []

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from physjax.config import Config
 from physjax.records import (
@@ -166,3 +170,44 @@ def test_best_epoch_never_looks_at_the_test_set() -> None:
     by_validation = [line(1, 1.0, 0.1, 0.7), line(2, 2.0, 0.1, 0.8), line(3, 0.5, 0.9, 0.8)]
     assert best_epoch(by_validation) == by_validation[1]
     assert best_epoch([]) is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=5,
+)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> RunFolder:
+    folder = RunFolder(tmp_path_factory.mktemp("whole") / "run")
+    folder.open(CONFIG)
+    for epoch in (1, 2, 3):
+        folder.append_epoch(line(epoch))
+    folder.write_result(result(folder.read_epochs()))
+    return folder
+
+
+@settings(max_examples=300, derandomize=True, deadline=None, database=None)
+@given(data=st.data())
+def test_no_content_of_a_record_is_a_traceback(whole: RunFolder, data: st.DataObject) -> None:
+    """One value of one file is replaced or put beside the others, or a whole line is."""
+    names = ["config.json", "metrics.jsonl", "result.json"]
+    path = whole.path / data.draw(st.sampled_from(names))
+    before = path.read_text(encoding="utf-8")
+    lines = before.splitlines() if path.suffix == ".jsonl" else [before]
+    number = data.draw(st.integers(0, len(lines) - 1))
+    values = json.loads(lines[number])
+    part = values
+    if path.name == "config.json" and data.draw(st.booleans()):
+        part = values[data.draw(st.sampled_from([k for k in values if k != "recipe"]))]
+    part[data.draw(st.sampled_from([*part, "more"]))] = data.draw(JSON)
+    lines[number] = json.dumps(values if data.draw(st.integers(0, 9)) else data.draw(JSON))
+    path.write_text("".join(f"{text}\n" for text in lines), encoding="utf-8")
+    try:
+        with contextlib.suppress(RecordError):
+            whole.read()
+    finally:
+        path.write_text(before, encoding="utf-8")
+    whole.read()

@@ -17,6 +17,7 @@ import pytest
 from physjax import data
 from physjax.checkpoint import CheckpointError
 from physjax.config import RECIPES, Config, ConfigError
+from physjax.files import Locked
 from physjax.loop import fit
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
@@ -53,6 +54,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, RunR
         name = f"{law}-coupled"
         found[name] = (folder / name, fit(configure(folder, law, "coupled")))
     return found
+
+
+def test_a_run_that_another_process_works_on_is_not_evaluated(
+    runs: dict[str, tuple[Path, RunRecord]],
+) -> None:
+    path, _ = runs["ring"]
+    with RunFolder(path).locked(), pytest.raises(Locked, match=r"the run in .* process"):
+        evaluate(path, corruptions=())
+    assert not (path / "robustness.json").exists()
 
 
 @pytest.mark.parametrize(
