@@ -15,7 +15,7 @@ from typing import Literal
 
 import tyro
 
-from physjax import cli, runtime
+from physjax import cli, options, runtime
 
 Corruption = Literal[
     "gaussian noise", "blur", "brightness", "contrast", "jpeg", "occlusion", "shift"
@@ -42,7 +42,7 @@ class Command:
 
 
 def main() -> None:
-    command = tyro.cli(Command, description=__doc__)
+    command = options.parse(Command, description=__doc__)
     runtime.configure(restart=True)
     runtime.require_devices()
 

@@ -18,7 +18,7 @@ from typing import Annotated
 
 import tyro
 
-from physjax import cli
+from physjax import cli, options
 from physjax.data import DATASETS, prepare
 
 PREPARABLE = ", ".join(name for name, spec in DATASETS.items() if spec.load is None)
@@ -40,7 +40,7 @@ class Command:
 
 
 def main() -> None:
-    command = tyro.cli(Command, description=__doc__)
+    command = options.parse(Command, description=__doc__)
     folder = prepare(command.dataset, command.data_dir, command.archive or None, command.unverified)
     print(f"{command.dataset} is prepared in {folder}")
 

@@ -11,14 +11,14 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
-from physjax import cli, runtime
-from physjax.config import ConfigError
+from physjax import cli, options, runtime
+from physjax.config import RECIPES, ConfigError
 from physjax.grid import Study
-from physjax.grid_files import from_options, read_toml
+from physjax.grid_files import arm_settings, from_options, read_toml
 from physjax.study_records import StudyFolder
 
 
@@ -30,21 +30,22 @@ class Command:
     """The study's folder below results_dir. None: the name of the grid's file."""
     grid: Path | None = None
     """A TOML file with the grid. Without it and without models: the study.toml of the folder."""
-    models: tuple[str, ...] = ()
-    laws: tuple[str, ...] = ()
-    """None given: none ring."""
-    datasets: tuple[str, ...] = ()
-    """None given: cifar10."""
+    models: Annotated[tuple[str, ...], options.choices(options.MODELS)] = ()
+    """Base models."""
+    laws: Annotated[tuple[str, ...], options.choices(options.LAWS)] = ()
+    """Force laws; none given: none ring."""
+    datasets: Annotated[tuple[str, ...], options.choices(options.DATASETS)] = ()
+    """Data sets; none given: cifar10."""
     seeds: int | None = None
     """How many, from 0. Not given: 3."""
-    recipe: str | None = None
+    recipe: Annotated[str | None, options.choices(tuple(RECIPES))] = None
     """Not given: fast."""
     bias_scale: float | None = None
     """Add the control arm scaled-bias: plain, the biases' learning rate multiplied by this."""
-    set: tuple[str, ...] = ()
+    set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """Fields of the config for every run: --set optim.epochs=3 model.width=0.5"""
     dry_run: bool = False
-    """List the runs and their predicted cost, and stop."""
+    """List the settings of every arm, the runs and their predicted cost, and stop."""
     fresh: bool = False
     """Make those runs anew that are of other code or settings than is here; the earlier ones are
     kept as <name>.old-1, or the next number."""
@@ -66,8 +67,9 @@ class Command:
 
 def find_grid(command: Command, folder: StudyFolder) -> Study:
     """The grid that the command names: by its options, its file, or the study's folder."""
-    options = (command.laws, command.datasets, command.seeds, command.recipe, command.bias_scale)
-    given = bool(command.models or command.set) or any(o not in (None, ()) for o in options)
+    settings = [text for group in command.set for text in group]
+    axes = (command.laws, command.datasets, command.seeds, command.recipe, command.bias_scale)
+    given = bool(command.models or settings) or any(o not in (None, ()) for o in axes)
     if command.grid is not None and given:
         raise ConfigError("the grid comes from a file or from options; leave out one of them")
     if command.grid is not None:
@@ -80,14 +82,15 @@ def find_grid(command: Command, folder: StudyFolder) -> Study:
         command.datasets or ("cifar10",),
         3 if command.seeds is None else command.seeds,
         command.recipe or Study.recipe,
-        command.set,
+        settings,
         command.bias_scale,
     )
 
 
 def main() -> None:
-    command = tyro.cli(Command, description=__doc__)
-    name = command.name or (command.grid.stem if command.grid else "study")
+    command = options.parse(Command, description=__doc__)
+    name = command.name if command.name is not None or command.grid is None else command.grid.stem
+    name = options.folder_name("study" if name is None else name, "--name")
     study = find_grid(command, StudyFolder(command.results_dir / name))
 
     if not command.report:
@@ -98,7 +101,8 @@ def main() -> None:
 
         place = Place(command.results_dir, command.runs_dir, command.data_dir, command.devices)
         if command.dry_run:
-            print("\n".join(listing(survey(name, study, place))))
+            runs = survey(name, study, place)
+            print("\n".join([*arm_settings(study), "", *listing(runs)]))
             return
         carry_out(name, study, place, fresh=command.fresh)
 

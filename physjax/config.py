@@ -12,7 +12,7 @@ import hashlib
 import json
 import tomllib
 import typing
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,6 +52,7 @@ __all__ = [
     "recipe",
     "run_name",
     "to_dict",
+    "without_effect",
 ]
 
 
@@ -224,6 +225,29 @@ def differences(one: Config, other: Config) -> list[str]:
         for key, value in identity(one).items()
         if value != theirs[key]
     ]
+
+
+def without_effect(config: Config, chosen: Mapping[str, tuple[str, Collection[str]]]) -> list[str]:
+    """A line for each option unlike its recipe's that the law, rule or other choice does not have.
+
+    Args:
+      config: of a run.
+      chosen: by the dotted name of a choice, what it amounts to and the options that it has.
+        Choices that say at the field itself which options they have need not be named.
+    """
+    usual, lines = RECIPES[config.recipe], []
+    for key, setting in SETTINGS.items():
+        of, needs = setting.trait.option_of, setting.trait.needs
+        value = setting.get(config)
+        if not of or value == setting.get(usual):
+            continue
+        choice, options = chosen.get(of, (SETTINGS[of].get(config), ()))
+        if choice not in needs and key.partition(".")[2] not in options:
+            lines.append(
+                f"{key} is {value!r}, which does nothing: {of} is {choice!r}, "
+                "and has no such option"
+            )
+    return lines
 
 
 _IN_THE_NAME = ("recipe", "model.name", "model.law", "data.dataset", "run.seed")

@@ -32,8 +32,8 @@ class Trait:
     option_of: str = ""
     """The field whose choice (of a law, a rule, ...) decides whether this one has an effect."""
     needs: tuple[str, ...] = ()
-    """The choices of `option_of` that have it. Empty: the chosen law, rule or model itself says
-    so, in its `options`."""
+    """The choices of `option_of` that have it. Empty: the chosen law or rule says, in its
+    `options`."""
 
 
 _PLACE = Trait(incidental=True)
@@ -102,13 +102,13 @@ class ModelConfig:
     """Train the strength; False keeps it at its start value."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation after each convolution; the force acts after it."""
-    dropout: Annotated[Fraction, Trait(option_of="model.name")] = 0.2
-    """Probability of dropping a unit before a dense layer of the head, in networks that do."""
+    dropout: Fraction = 0.2
+    """Probability of dropping a unit before a dense layer of the head."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
     """Factor on the number of channels of every layer."""
     conv: Literal["auto", "direct", "patch", "winograd2", "winograd4"] = "auto"
     """How convolutions are computed (`physjax.conv`); auto: by platform and shape."""
-    auxiliary_weight: Annotated[Factor, Trait(option_of="model.name")] = 0.0
+    auxiliary_weight: Factor = 0.0
     """Factor on the losses of GoogLeNet's auxiliary heads, 0.3 in its paper; 0: no such heads."""
 
 

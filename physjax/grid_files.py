@@ -11,7 +11,7 @@ from typing import Any
 import tomli_w
 
 from physjax import schema
-from physjax.config import ConfigError, nested, parse_settings
+from physjax.config import RECIPES, SETTINGS, ConfigError, nested, parse_settings
 from physjax.grid import MOST_RUNS, SCALED_BIAS, Study, plan
 
 
@@ -70,6 +70,24 @@ def from_options(
     )
     plan(study)
     return study
+
+
+def arm_settings(study: Study) -> list[str]:
+    """A line for each model and arm: in what they differ from the recipe, the axes apart."""
+    usual, lines = RECIPES[study.recipe], [f"recipe {study.recipe}, and in it:"]
+    seen: set[tuple[str, str]] = set()
+    for cell, config in plan(study).items():
+        if (cell.model, cell.arm) in seen:
+            continue
+        seen.add((cell.model, cell.arm))
+        changed = [
+            f"{key}={setting.get(config)}"
+            for key, setting in SETTINGS.items()
+            if key not in ("model.name", "data.dataset", "run.seed", "run.name")
+            and setting.get(config) != setting.get(usual)
+        ]
+        lines.append(f"  {cell.model} {cell.arm}: {' '.join(changed) or 'nothing else'}")
+    return lines
 
 
 def to_toml(study: Study) -> str:

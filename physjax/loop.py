@@ -20,6 +20,7 @@ from rich.console import Console
 
 from physjax import data, hosts, runtime, signals, tensorboard
 from physjax.checkpoint import Checkpoints, check_path
+from physjax.choices import without_effect
 from physjax.config import Config, ConfigError, run_name
 from physjax.devices import compile_step, place
 from physjax.diagnostics import diagnostics, law_parameters
@@ -31,6 +32,8 @@ from physjax.origin import current_origin, identity
 from physjax.progress import Display, format_seconds
 from physjax.provenance import Origin, changes
 from physjax.records import (
+    DataFacts,
+    DeviceFacts,
     EpochRecord,
     Line,
     Result,
@@ -41,7 +44,6 @@ from physjax.records import (
     selected_by,
     usual_rate,
 )
-from physjax.rules import get_rule
 from physjax.state import NEVER, Metrics, init_state
 from physjax.step import Evaluation, eval_step, evaluation_starts, train_step
 from physjax.task import Task, epoch_order
@@ -52,13 +54,15 @@ _CALLS_BETWEEN_LOOKS = 10
 
 def resolve(config: Config) -> Config:
     """`config` checked and complete: `auto` replaced by the data set that it stands for here."""
-    _check_names(config)
+    _check_choices(config)
     return _with_dataset(config, data.resolve(config.data))
 
 
-def _check_names(config: Config) -> None:
-    law_name(config.model)
-    get_rule(config.rule.update_rule)
+def _check_choices(config: Config) -> None:
+    """Raise ConfigError for names that do not exist, and for options that do nothing."""
+    lines = without_effect(config)
+    if lines:
+        raise ConfigError("; ".join(lines))
 
 
 def _with_dataset(config: Config, name: str) -> Config:
@@ -70,6 +74,7 @@ def fit(
     console: Console | None = None,
     *,
     fresh: Literal["no", "changed", "yes"] = "no",
+    in_study: bool = False,
 ) -> RunRecord:
     """Run `config` to its end, from its last checkpoint where there is one.
 
@@ -78,13 +83,17 @@ def fit(
       console: where its progress is shown.
       fresh: start anew, the earlier folder renamed to <name>.old-1: `yes`, or `changed`, where it
         was made by other code, of other images or under other settings of JAX.
+      in_study: the config is one of many, whose common options need not do something in each.
 
     Raises:
       UserError: it cannot be run; an OriginError where what is there has another origin.
       NotFinite: the loss became infinite or not a number.
       Interrupted: a signal came.
     """
-    _check_names(config)
+    if in_study:
+        without_effect(config)
+    else:
+        _check_choices(config)
     runtime.require_32_bits()
     check_path(_folder(config).path)
     with signals.caught() as caught, contextlib.ExitStack() as held:
@@ -211,10 +220,8 @@ class _Run:
 
     def go(self) -> RunRecord:
         # What only the record at the end needs is looked up now, not after hours.
-        self.facts = {
-            "device": runtime.device_facts(self.task.shards),
-            "versions": runtime.versions(),
-        }
+        self.device = DeviceFacts(**runtime.device_facts(self.task.shards))
+        self.versions = runtime.versions()
         self.checkpoints = Checkpoints(self.folder.checkpoints, self._best_step)
         try:
             self._start()
@@ -471,16 +478,17 @@ class _Run:
             compile_seconds=self.compile_seconds,
             images_per_second=usual_rate(self.epochs),
             peak_memory_mib=runtime.peak_memory_mib(),
-            **self.facts,
-            data={
-                "name": info.name,
-                "title": info.title,
-                "version": info.version,
-                "source": info.source,
-                "fingerprint": info.fingerprint,
-                "examples": sizes,
-                "class_names": list(info.class_names),
-            },
+            device=self.device,
+            versions=self.versions,
+            data=DataFacts(
+                name=info.name,
+                title=info.title,
+                version=info.version,
+                source=info.source,
+                fingerprint=info.fingerprint,
+                examples=sizes,
+                class_names=tuple(info.class_names),
+            ),
             confusion=evaluation.confusion.tolist(),
             law_parameters=law_parameters(self.state.params, get_law(law).init(1)),
         )

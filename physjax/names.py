@@ -10,7 +10,8 @@ _UNREADABLE = "[]*?\\"
 """Orbax takes a checkpoint's path for a pattern, and finds none that has one of these in it."""
 
 
-def _printable(text: str) -> None:
+def check_text(text: str) -> None:
+    """Raise ValueError, which says what it must be, for text that cannot be shown or written."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -21,7 +22,7 @@ def _printable(text: str) -> None:
 
 def check_name(name: str) -> str:
     """`name`, if it can be a folder's. Raises ValueError that says what it must be."""
-    _printable(name)
+    check_text(name)
     if not name or name in (".", "..") or "/" in name:
         raise ValueError("it must be a folder's name without '/'")
     if any(c in name for c in _UNREADABLE):
@@ -38,7 +39,7 @@ def _check_word(word: str) -> str:
 
 
 def _check_path(path: str) -> str:
-    _printable(path)
+    check_text(path)
     if not path:
         raise ValueError("it must name a folder")
     if len(path.encode()) > 4000 or any(len(part.encode()) > 255 for part in path.split("/")):

@@ -6,6 +6,7 @@ An option is a field: `--epochs` is `optim.epochs`, which `--set optim.epochs=3`
 from __future__ import annotations
 
 import dataclasses
+import sys
 import typing
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -15,6 +16,7 @@ from tyro import constructors
 
 from physjax import schema
 from physjax.config import RECIPES, SETTINGS, Config, ConfigError
+from physjax.names import check_name, check_text
 
 T = TypeVar("T")
 
@@ -46,19 +48,26 @@ def choices(names: Sequence[str]) -> Any:
     return tyro.conf.arg(metavar=f"{{{','.join(names)}}}")
 
 
-def parse(kind: type[T], argv: Sequence[str], default: T | None, description: str | None) -> T:
-    """The `kind`, a dataclass, that `argv` describes; a Config in it is checked as it is made.
+def parse(
+    kind: type[T],
+    argv: Sequence[str] | None = None,
+    default: T | None = None,
+    description: str | None = None,
+) -> T:
+    """The `kind`, a dataclass, that `argv` (default: sys.argv[1:]) describes.
 
-    What tyro refuses ends the process with a message and exit code 2, as does `--help` with 0.
+    A Config in it is checked as it is made. What tyro refuses ends the process with a message and
+    exit code 2, as does `--help` with 0.
     Raises ConfigError for an option that is given twice, and for text that is not UTF-8.
     """
-    _check(argv)
+    words = list(sys.argv[1:] if argv is None else argv)
+    _check(words)
     registry = constructors.ConstructorRegistry()
     registry.struct_rule(_unchecked)
     given: dict[str, Any] = {} if default is None else {"default": default}
     found = tyro.cli(
         kind,
-        args=list(argv),
+        args=words,
         description=description,
         registry=registry,
         config=(tyro.conf.OmitArgPrefixes,),
@@ -70,6 +79,14 @@ def parse(kind: type[T], argv: Sequence[str], default: T | None, description: st
         if isinstance(getattr(found, f.name), _Later)
     }
     return dataclasses.replace(found, **changes) if changes else found
+
+
+def folder_name(name: str, option: str) -> str:
+    """`name`, if it can be a folder's. Raises ConfigError, naming the option."""
+    try:
+        return check_name(name)
+    except ValueError as error:
+        raise ConfigError(f"{option} is {schema.show(name)}; {error}") from None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,9 +141,9 @@ def _check(argv: Sequence[str]) -> None:
     seen = set()
     for word in argv:
         try:
-            word.encode()
-        except UnicodeEncodeError:
-            raise ConfigError(f"{schema.show(word)} is not text in UTF-8") from None
+            check_text(word)
+        except ValueError as error:
+            raise ConfigError(f"an option is {schema.show(word)}; {error}") from None
         name = word.partition("=")[0].replace("_", "-")
         if not name.startswith("--") or name == "--set":
             continue

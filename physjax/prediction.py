@@ -11,7 +11,7 @@ from typing import Any
 from physjax.config import Config
 from physjax.data import DATASETS
 from physjax.errors import UserError
-from physjax.records import Result, RunFolder
+from physjax.records import DeviceFacts, Result, RunFolder
 from physjax.study_records import read_record
 
 Ended = tuple[Config, Result]
@@ -29,11 +29,11 @@ class Estimate:
 class Costs:
     """Predicts from ended runs: seconds to compile, and seconds for each image that is trained on.
 
-    `machine` is `runtime.device_facts(...)` of this machine; runs of other machines say nothing
+    `machine` is what this machine is; runs of other machines say nothing
     and are left out.
     """
 
-    def __init__(self, ended: Iterable[Ended], machine: dict[str, Any]) -> None:
+    def __init__(self, ended: Iterable[Ended], machine: DeviceFacts) -> None:
         self._machine = machine
         self._ended: list[Ended] = []
         for config, result in ended:
@@ -75,7 +75,7 @@ def _network(config: Config) -> tuple[Any, ...]:
 
 
 def _seconds_per_image(result: Result) -> float:
-    images = result.epochs * result.data["examples"]["train"]
+    images = result.epochs * result.data.examples["train"]
     return max(0.0, result.wall_seconds - result.compile_seconds) / images
 
 

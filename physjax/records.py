@@ -18,80 +18,31 @@ import json
 import statistics
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from physjax import files, provenance
-from physjax.config import Config, differences, from_dict, to_dict
-from physjax.errors import UserError
+from physjax import files, provenance, schema
+from physjax.config import Config, ConfigError, differences, from_dict, to_dict
 from physjax.provenance import Origin
-from physjax.schema import strict
+from physjax.record_schema import DataFacts, DeviceFacts, EpochRecord, RecordError, Result
 
-T = TypeVar("T")
-
-
-class RecordError(UserError):
-    """A run folder that is not what it should be; the message names the path and the way out."""
-
-
-@strict(RecordError, "epoch")
-class EpochRecord:
-    """One line of metrics.jsonl. Losses are mean cross-entropies in nats, without smoothing.
-
-    The training figures are sums over the epoch's batches while the parameters moved, augmentation
-    and dropout on; the test figures come from the parameters at the epoch's end.
-    """
-
-    epoch: int
-    step: int
-    train_loss: float
-    train_accuracy: float
-    test_loss: float
-    test_accuracy: float
-    learning_rate: float
-    images_per_second: float
-    """Training images per second of training time, evaluation and compilation left out; 0 where
-    the session that wrote the line did none of the epoch's steps."""
-    seconds: float
-    """Training and evaluation time of the epoch."""
-    validation_loss: float | None = None
-    validation_accuracy: float | None = None
-    physics: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By layer: `strength` and `force_rms`, and what else the law or rule reports."""
-
-
-@strict(RecordError, "result")
-class Result:
-    """What a finished run amounts to. Accuracies are fractions in [0, 1]."""
-
-    train_accuracy: float
-    """Of the last epoch."""
-    test_accuracy: float
-    """Of the last epoch: nothing was selected on the test set."""
-    best_test_accuracy: float
-    """The best epoch's, which is a selection on the test set: for information only."""
-    best_epoch: int
-    """The epoch of checkpoints/best, chosen by `selected_by`."""
-    selected_by: str
-    epochs: int
-    steps: int
-    parameters: int
-    wall_seconds: float
-    """Over all sessions of the run."""
-    compile_seconds: float
-    """Of the last session."""
-    images_per_second: float
-    """Median over the epochs that were timed; 0 where none was."""
-    peak_memory_mib: float
-    device: dict[str, Any]
-    versions: dict[str, str]
-    data: dict[str, Any]
-    """Name, title, version, source and fingerprint of the images, and how many."""
-    confusion: list[list[int]]
-    """Of the last epoch on the test set: rows are the true classes."""
-    law_parameters: dict[str, dict[str, list[float]]] = field(default_factory=dict)
-    """By layer and name: the force law's own parameters at the end, one for each channel."""
+__all__ = [
+    "DataFacts",
+    "DeviceFacts",
+    "EpochRecord",
+    "Line",
+    "RecordError",
+    "Result",
+    "RunFolder",
+    "RunRecord",
+    "best_epoch",
+    "digest",
+    "read_json",
+    "selected_by",
+    "usual_rate",
+    "write_json",
+]
 
 
 @dataclass(frozen=True)
@@ -135,22 +86,9 @@ def write_json(path: Path, value: Any) -> None:
 def read_json(path: Path, advice: str) -> Any:
     """The value in a JSON file. Raises RecordError, ending in `advice`, where it cannot be read."""
     try:
-        return _parsed(files.read_text(path))
+        return schema.parse_json(files.read_text(path), str(path), RecordError)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged ({error}); {advice}") from error
-
-
-def _parsed(text: str) -> Any:
-    def refuse(constant: str) -> None:
-        raise ValueError(f"{constant} is no number of JSON")
-
-    return json.loads(text, parse_constant=refuse)
-
-
-def _built(kind: type[T], values: Any) -> T:
-    if not isinstance(values, dict):
-        raise RecordError(f"it is a {type(values).__name__}, not an object")
-    return kind(**values)
 
 
 @dataclass(frozen=True)
@@ -243,9 +181,9 @@ class RunFolder:
             raise RecordError(f"{self.path} holds no run: there is no config.json in it")
         values = read_json(self._config, _CONFIG_ADVICE)
         try:
-            return from_dict(values)
-        except (ValueError, TypeError, AttributeError) as error:
-            raise RecordError(f"{self._config} is no config ({error}); {_CONFIG_ADVICE}") from error
+            return from_dict(values, str(self._config))
+        except ConfigError as error:
+            raise RecordError(f"{error}; {_CONFIG_ADVICE}") from None
 
     def _add_session(self, origin: Origin) -> None:
         """Note that the run is worked on by the process that `origin` ends with."""
@@ -294,9 +232,9 @@ class RunFolder:
         found: list[Line] = []
         for text in texts[:-1]:
             try:
-                epoch = _built(EpochRecord, _parsed(text))
-            except (ValueError, TypeError, RecursionError) as error:
-                return tuple(found), f"line {len(found) + 1} is damaged ({error})"
+                epoch = schema.read_json(EpochRecord, text, f"line {len(found) + 1}", RecordError)
+            except RecordError as error:
+                return tuple(found), str(error)
             before = found[-1].epoch.step if found else 0
             if epoch.epoch != len(found) + 1 or epoch.step <= before:
                 return (
@@ -326,9 +264,9 @@ class RunFolder:
             return None
         values = read_json(self._result, _RESULT_ADVICE)
         try:
-            return _built(Result, values)
-        except (ValueError, TypeError) as error:
-            raise RecordError(f"{self._result} is no result ({error}); {_RESULT_ADVICE}") from error
+            return schema.read(Result, values, str(self._result), RecordError)
+        except RecordError as error:
+            raise RecordError(f"{error}; {_RESULT_ADVICE}") from None
 
     def write_result(self, result: Result) -> None:
         """Write result.json: the run has ended."""

@@ -84,7 +84,7 @@ def evaluate(
             record.config, data=dataclasses.replace(record.config.data, data_dir=data_dir)
         )
         dataset = data.load(config.data)
-        trained_on = record.result.data["fingerprint"]
+        trained_on = record.result.data.fingerprint
         if dataset.info.fingerprint != trained_on:
             raise RecordError(
                 f"the images of {dataset.info.name} here ({dataset.info.source}) are not those "

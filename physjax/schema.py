@@ -143,7 +143,8 @@ def _no_number(constant: str) -> None:
 
 def describe(refused: ValidationError, kind: Any, name: str = "") -> str:
     """What pydantic found, in one line: field, value, and what it must be."""
-    errors = refused.errors(include_url=False)
+    # What is wrong says more than what is not there.
+    errors = sorted(refused.errors(include_url=False), key=lambda e: e["type"] == "missing")
     lines = [_line(error, kind, name) for error in errors[:_SHOWN_ERRORS]]
     if len(errors) > _SHOWN_ERRORS:
         lines.append(f"and {len(errors) - _SHOWN_ERRORS} more")
@@ -177,12 +178,12 @@ def _line(error: Any, kind: Any, name: str) -> str:
     kinds, place = error["type"], [str(part) for part in error["loc"] if _is_place(part)]
     where = ".".join([name, *place] if name else place)
     if kinds == "unexpected_keyword_argument":
-        # Any text can stand there, also what is no name.
-        *_, last = map(str, error["loc"])
-        parents = [str(part) for part in error["loc"][:-1] if _is_place(part)]
-        known = [f.name for f in dataclasses.fields(_inside(kind, parents))]
-        where = ".".join([name, *parents, last] if name else [*parents, last])
-        return unknown("field", where, known, last=last)
+        # The last part is what the user wrote, and may be anything.
+        last, above = str(error["loc"][-1]), [str(part) for part in error["loc"][:-1]]
+        inside = _inside(kind, [p for p in above if _is_place(p)])
+        known = [f.name for f in dataclasses.fields(inside)] if inside else []
+        full = ".".join([*([name] if name else []), *above, last])
+        return unknown("field", full, known, last=last)
     if kinds == "missing":
         return f"{where} is missing"
     if kinds == "value_error":
@@ -206,7 +207,7 @@ def _is_place(part: Any) -> bool:
 
 
 def _inside(kind: Any, place: Iterable[str]) -> Any:
-    """The type at `place` within `kind`, without its limits."""
+    """The type at `place` within `kind`, without its limits; None where that is no one type."""
     for part in place:
         kind = _bare(kind)
         if dataclasses.is_dataclass(kind):

@@ -16,17 +16,16 @@ import jax
 from rich.console import Console
 
 from physjax import data, files, runtime, signals
-from physjax.config import Config, run_name
+from physjax.choices import without_effect
+from physjax.config import RECIPES, Config, ConfigError, get_setting, run_name
 from physjax.errors import Interrupted, NotFinite
 from physjax.grid import Cell, Study, plan
 from physjax.loop import fit
-from physjax.models import law_name
 from physjax.origin import current_origin
 from physjax.prediction import Costs, Estimate, earlier_runs
 from physjax.progress import format_seconds
 from physjax.provenance import Origin, OriginError, changes, way_out
-from physjax.records import RecordError, RunFolder
-from physjax.rules import get_rule
+from physjax.records import DeviceFacts, RecordError, RunFolder
 from physjax.study_display import StudyDisplay
 from physjax.study_records import StudyFolder, StudyRecord, portable
 from physjax.task import Task
@@ -59,12 +58,22 @@ class Planned:
 
 
 def check(study: Study) -> dict[Cell, Config]:
-    """Every run of `study`. Raises UserError where a name or value in it cannot be."""
+    """Every run of `study`.
+
+    Raises UserError where a name or value in it cannot be, and for an option that does nothing in
+    any of the runs that have it.
+    """
     runs = plan(study)
+    idle: dict[str, list[str]] = {}
     for config in runs.values():
-        law_name(config.model)
-        get_rule(config.rule.update_rule)
         data.resolve(config.data)
+        for line in without_effect(config):
+            idle.setdefault(line.partition(" ")[0], []).append(line)
+    for key, lines in idle.items():
+        setting = get_setting(key)
+        usual = setting.get(RECIPES[study.recipe])
+        if len(lines) == sum(setting.get(config) != usual for config in runs.values()):
+            raise ConfigError(lines[0])
     return runs
 
 
@@ -183,7 +192,7 @@ def carry_out(
 
 def _run(cell: Cell, config: Config, display: StudyDisplay, fresh: bool) -> StudyRecord:
     try:
-        record = fit(config, display.console, fresh="changed" if fresh else "no")
+        record = fit(config, display.console, fresh="changed" if fresh else "no", in_study=True)
     except NotFinite as error:
         # A fact about the arm, not about the study: the others are still worth their time.
         display.say(f"{cell.name} failed: {error}", loud=True)
@@ -222,7 +231,7 @@ def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]
         for other, record in done.items():
             if record.result is None or other.dataset != cell.dataset:
                 continue
-            mark = record.result.data["fingerprint"]
+            mark = record.result.data.fingerprint
             if mark != here.info.fingerprint:
                 raise RecordError(
                     f"the images of {cell.dataset} here ({here.info.source}, fingerprint "
@@ -232,7 +241,7 @@ def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]
 
 
 def _costs(place: Place) -> Costs:
-    machine = runtime.device_facts(place.devices or jax.local_device_count())
+    machine = DeviceFacts(**runtime.device_facts(place.devices or jax.local_device_count()))
     return Costs(earlier_runs(place.results_dir, place.runs_dir), machine)
 
 

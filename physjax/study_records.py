@@ -18,10 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from physjax import files, provenance
-from physjax.config import Config, differences, from_dict, to_dict
+from physjax import files, provenance, schema
+from physjax.config import Config, differences, to_dict
+from physjax.errors import UserError
 from physjax.grid import Cell, Study, plan
 from physjax.grid_files import read_toml, to_toml
+from physjax.provenance import Origin
 from physjax.records import EpochRecord, RecordError, Result, RunRecord
 
 
@@ -48,9 +50,9 @@ def portable(cell: Cell, record: RunRecord, failure: str | None = None) -> Study
         data=dataclasses.replace(config.data, data_dir=None, cache_dir=None),
         run=dataclasses.replace(config.run, runs_dir="runs"),
     )
-    if result is not None and Path(result.data["source"]).is_absolute():
-        source = "/".join(Path(result.data["source"]).parts[-2:])
-        result = dataclasses.replace(result, data={**result.data, "source": source})
+    if result is not None and Path(result.data.source).is_absolute():
+        source = "/".join(Path(result.data.source).parts[-2:])
+        result = dataclasses.replace(result, data=dataclasses.replace(result.data, source=source))
     origin = None if record.origin is None else provenance.portable(record.origin)
     return StudyRecord(cell, config, record.epochs, result, failure, origin)
 
@@ -160,7 +162,7 @@ class StudyFolder:
         for cell, record in found.items():
             if record.result is None:
                 continue
-            mark = record.result.data["fingerprint"]
+            mark = record.result.data.fingerprint
             known, other = first.setdefault(cell.dataset, (mark, cell))
             if mark != known:
                 raise RecordError(
@@ -186,25 +188,32 @@ class StudyFolder:
         files.atomic_write(self.record_file(record.cell), text)
 
 
+@schema.strict(RecordError)
+class _File:
+    """A record as its file holds it."""
+
+    cell: Cell
+    config: Config
+    epochs: tuple[EpochRecord, ...]
+    result: Result | None
+    failure: str | None
+    origin: Origin | None = None
+    """Records of earlier versions do not have it."""
+
+
 def read_record(path: Path) -> StudyRecord:
     """The record in one file. Raises RecordError where it cannot be read."""
     try:
-        values = json.loads(files.read_text(path))
-        # Records of earlier versions do not have it.
-        origin = values.get("origin")
-        return StudyRecord(
-            Cell(**values["cell"]),
-            from_dict(values["config"]),
-            tuple(EpochRecord(**epoch) for epoch in values["epochs"]),
-            None if values["result"] is None else Result(**values["result"]),
-            values["failure"],
-            None if origin is None else provenance.from_dict(origin),
-        )
-    except (json.JSONDecodeError, AttributeError, KeyError, TypeError) as error:
+        text = files.read_text(path)
+        found = schema.read_json(_File, text, str(path), RecordError)
+    except (UserError, UnicodeDecodeError) as error:
+        named = str(error) if str(path) in str(error) else f"{path}: {error}"
         raise RecordError(
-            f"{path} is no record of a run ({type(error).__name__}: {error}); remove it to have it "
-            "made again"
-        ) from error
+            f"{named}; it is no record of a run: remove it to have it made again"
+        ) from None
+    return StudyRecord(
+        found.cell, found.config, found.epochs, found.result, found.failure, found.origin
+    )
 
 
 def _json(value: Any) -> str:

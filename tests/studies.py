@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from physjax.grid import Cell, Study, plan
-from physjax.records import EpochRecord, Result
+from physjax.records import DataFacts, DeviceFacts, EpochRecord, Result
 from physjax.study_records import StudyFolder, StudyRecord
 
-MACHINE = {"platform": "cpu", "kind": "cpu", "count": 1, "hosts": 1, "host_cores": 2}
+MACHINE = DeviceFacts(platform="cpu", kind="cpu", count=1, hosts=1, host_cores=2)
 
 
 def study(**changes: Any) -> Study:
@@ -41,15 +41,15 @@ def result(train: float, test: float, **changes: Any) -> Result:
         "peak_memory_mib": 500.0,
         "device": MACHINE,
         "versions": {"jax": "0"},
-        "data": {
-            "name": "digits",
-            "title": "Digits",
-            "version": "1",
-            "source": "/somewhere/on/disk/digits/1.0.0",
-            "fingerprint": "f" * 64,
-            "examples": {"train": 200, "test": 360},
-            "class_names": ["0", "1"],
-        },
+        "data": DataFacts(
+            name="digits",
+            title="Digits",
+            version="1",
+            source="/somewhere/on/disk/digits/1.0.0",
+            fingerprint="f" * 64,
+            examples={"train": 200, "test": 360},
+            class_names=("0", "1"),
+        ),
         "confusion": [[1, 0], [0, 1]],
     }
     return Result(**{**values, **changes})

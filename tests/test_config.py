@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from physjax import cli, options
+from physjax import cli, loop, options
+from physjax.choices import without_effect
 from physjax.config import (
     RECIPES,
     SETTINGS,
@@ -269,7 +270,7 @@ def test_settings_and_options_of_a_command_line_are_the_same_fields() -> None:
         (["--epochs", "0"], r"^optim\.epochs is 0; it must be at least 1"),
         (["--learning-rate", "nan"], r"^optim\.learning_rate is nan"),
         (["--name", "../evil"], r"^run\.name is '\.\./evil'"),
-        (["--name", "\udcff"], "is not text in UTF-8"),
+        (["--name", "\udcff"], "must be text that UTF-8 can write"),
     ],
 )
 def test_a_command_line_that_cannot_be_is_refused(words: list[str], message: str) -> None:
@@ -308,3 +309,27 @@ def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.exit_code(lambda: None) == 0
     assert cli.exit_code(refuse) == 2
     assert capsys.readouterr().err == "error: no such thing; try another\n"
+
+
+def test_an_option_that_does_nothing_is_named_with_what_would_have_it() -> None:
+    divisive = Config().replace(
+        model={"law": "divisive", "interaction_strength": 50.0},
+        rule={"gamma": 3.0},
+        augment={"crop": "none", "pad": 8},
+    )
+    assert without_effect(divisive) == [
+        "augment.pad is 8, which does nothing: augment.crop is 'none', and has no such option",
+        "model.interaction_strength is 50.0, which does nothing: model.law is 'divisive', and has "
+        "no such option",
+        "rule.gamma is 3.0, which does nothing: rule.update_rule is 'backprop', and has no such "
+        "option",
+    ]
+    for law in ("ring", "spring"):
+        assert without_effect(divisive.set("model.law", law))[1].startswith("rule.gamma")
+    coupled = divisive.replace(model={"law": "default"}, rule={"update_rule": "coupled"})
+    assert len(without_effect(coupled)) == 1
+    assert [without_effect(config) for config in RECIPES.values()] == [[], [], []]
+    with pytest.raises(ConfigError, match=r"pad is 8, .*; model\.interaction_strength is 50"):
+        loop.resolve(divisive)
+    with pytest.raises(ConfigError, match=r"pad is 8, .*; model\.interaction_strength is 50"):
+        loop.fit(divisive)

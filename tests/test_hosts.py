@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import signal
 import socket
@@ -96,7 +97,7 @@ def test_two_hosts_train_as_one_and_stop_and_go_on_together(tmp_path: Path) -> N
     two = folder.read()
     assert two.result is not None
     assert one.result is not None
-    assert two.result.device == {**one.result.device, "hosts": 2}
+    assert two.result.device == dataclasses.replace(one.result.device, hosts=2)
     assert [epoch.step for epoch in two.epochs] == [epoch.step for epoch in one.epochs]
     for mine, theirs in zip(two.epochs, one.epochs, strict=True):
         # Sums over devices are taken in another order.

@@ -40,10 +40,10 @@ def test_record_of_a_run(whole: tuple[Path, RunRecord]) -> None:
     assert result.best_test_accuracy == max(e.test_accuracy for e in record.epochs)
     assert np.sum(result.confusion) == 360
     assert np.trace(result.confusion) / 360 == result.test_accuracy
-    assert result.data["examples"] == {"train": 200, "test": 360}
-    assert len(result.data["fingerprint"]) == 64
+    assert result.data.examples == {"train": 200, "test": 360}
+    assert len(result.data.fingerprint) == 64
     assert result.versions["jax"] == jax.__version__
-    assert result.device["platform"] == "cpu"
+    assert result.device.platform == "cpu"
     assert set(record.epochs[0].physics) == {"conv1", "conv2", "conv3"}
     for layer in record.epochs[-1].physics.values():
         assert layer["force_rms"] > 0
@@ -233,7 +233,7 @@ def test_holdout_gives_a_validation_curve_and_decides_what_is_best(tmp_path: Pat
     assert all(e.validation_accuracy is not None for e in record.epochs)
     assert record.result is not None
     assert record.result.selected_by == "validation accuracy"
-    assert record.result.data["examples"] == {"train": 200, "test": 360, "validation": 288}
+    assert record.result.data.examples == {"train": 200, "test": 360, "validation": 288}
 
 
 def test_a_run_resumed_after_its_only_epoch_was_trained_has_no_rate(tmp_path: Path) -> None:
@@ -256,7 +256,7 @@ def test_two_devices_give_the_same_run_but_for_dropout(tmp_path: Path) -> None:
     two = fit(configure(tmp_path / "two", model=calm, run={"devices": 2}))
     assert one.epochs[0].train_loss == pytest.approx(two.epochs[0].train_loss, rel=1e-2)
     assert two.result is not None
-    assert two.result.device["count"] == 2
+    assert two.result.device.count == 2
 
 
 def test_more_devices_than_there_are_is_refused(tmp_path: Path) -> None:

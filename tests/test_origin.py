@@ -118,7 +118,7 @@ def test_the_record_says_where_the_run_comes_from(whole: tuple[Path, RunRecord])
     assert set(origin.code) == {"law mine", "base cnn", "rule backprop"}
     assert origin.code["law mine"].module == "my_laws"
     assert origin.images is not None
-    assert origin.images.fingerprint == record.result.data["fingerprint"]
+    assert origin.images.fingerprint == record.result.data.fingerprint
     assert origin.settings["jax_threefry_partitionable"] is True
     assert {"jax_enable_x64", "jax_default_prng_impl"} <= origin.settings.keys() <= set(SETTINGS)
     (session,) = origin.sessions

@@ -51,7 +51,7 @@ def test_runs_more_like_it_count_alone_and_by_their_median() -> None:
 
 
 def test_another_machine_or_another_network_says_nothing() -> None:
-    elsewhere = {**studies.MACHINE, "kind": "a100"}
+    elsewhere = dataclasses.replace(studies.MACHINE, kind="a100")
     assert (
         Costs([(config(), studies.result(0.5, 0.5))], elsewhere).estimate(config()).seconds is None
     )
@@ -99,5 +99,6 @@ def test_a_newer_or_damaged_run_below_runs_predicts_nothing(
 
 
 def test_a_result_without_what_is_needed_predicts_nothing() -> None:
-    result = dataclasses.replace(studies.result(0.5, 0.5), data={})
+    made = studies.result(0.5, 0.5)
+    result = dataclasses.replace(made, data=dataclasses.replace(made.data, examples={}))
     assert Costs([(config(), result)], studies.MACHINE).estimate(config()).seconds is None

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import studies
 from physjax.config import Config
 from physjax.records import (
     EpochRecord,
@@ -78,9 +79,9 @@ def result(epochs: tuple[EpochRecord, ...]) -> Result:
         compile_seconds=1.0,
         images_per_second=100.0,
         peak_memory_mib=1.0,
-        device={},
+        device=studies.MACHINE,
         versions={},
-        data={},
+        data=studies.result(0.5, 0.5).data,
         confusion=[],
     )
 

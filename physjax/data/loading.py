@@ -13,6 +13,7 @@ from physjax.data.spec import DatasetSpec
 from physjax.data.subset import hold_out, take_stratified
 from physjax.data.table import DATASETS
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
+from physjax.schema import suggestion
 
 FIRST_CHOICE = "cifar10"
 STAND_IN = "digits"
@@ -37,6 +38,7 @@ def _choose(config: DataConfig) -> tuple[str, str]:
         if config.dataset not in DATASETS:
             raise DataError(
                 f"unknown data set {config.dataset!r}; known: auto, {', '.join(DATASETS)}"
+                f"{suggestion(config.dataset, DATASETS)}"
             )
         return config.dataset, ""
     spec = DATASETS[FIRST_CHOICE]

@@ -61,6 +61,11 @@ class ForceLaw:
     """Whether zero parameters leave the plain layer."""
     form: Literal["constant", "linear", "general"] = "general"
 
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The fields of the config's `model` that this law reads."""
+        return ("interaction_strength", "learn_strength") if self.has_strength else ()
+
     def __post_init__(self) -> None:
         if self.after_activation and self.form != "general":
             raise ValueError(

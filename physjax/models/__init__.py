@@ -23,6 +23,7 @@ from physjax.models.densenet import DENSENET
 from physjax.models.googlenet import GOOGLENET
 from physjax.models.resnet import RESNET18, RESNET20
 from physjax.models.vgg import VGG11, VGG16
+from physjax.schema import suggestion
 
 MODELS: dict[str, ModelSpec] = {
     "cnn": CNN,
@@ -58,7 +59,10 @@ def get_spec(config: ModelConfig) -> ModelSpec:
     Raises ConfigError for a name, a size or auxiliary heads that do not exist, with those that do.
     """
     if config.name not in MODELS:
-        raise ConfigError(f"there is no model {config.name!r}; the models are {', '.join(MODELS)}")
+        raise ConfigError(
+            f"there is no model {config.name!r}; the models are {', '.join(MODELS)}"
+            f"{suggestion(config.name, MODELS)}"
+        )
     spec = MODELS[config.name]
     if config.size not in spec.networks:
         raise ConfigError(
@@ -78,7 +82,10 @@ def law_name(config: ModelConfig) -> str:
     spec = get_spec(config)
     name = spec.law if config.law == "default" else config.law
     if name not in LAWS:
-        raise ConfigError(f"there is no force law {name!r}; the laws are {', '.join(LAWS)}")
+        raise ConfigError(
+            f"there is no force law {name!r}; the laws are {', '.join(LAWS)}"
+            f"{suggestion(name, LAWS)}"
+        )
     return name
 
 

@@ -98,7 +98,7 @@ def _run(record: StudyRecord, runs: Mapping[Cell, Config], paper: bool) -> dict[
         "run": cell.name,
         **dataclasses.asdict(cell),
         "failed": result is None,
-        "title": None if result is None else result.data["title"],
+        "title": None if result is None else result.data.title,
         "setting": setting(record.config),
         "control": None if control is None else control.name,
     }
@@ -107,7 +107,7 @@ def _run(record: StudyRecord, runs: Mapping[Cell, Config], paper: bool) -> dict[
     line |= {name: getattr(result, name) for name in _RESULT}
     line |= {"seconds": round(result.wall_seconds, 1)}
     line |= {"images_per_second": round(result.images_per_second, 1)}
-    line |= {"device": result.device["kind"]}
+    line |= {"device": result.device.kind}
     known = published(cell.model, cell.arm, cell.dataset)
     if known is not None and (paper or is_the_papers(record.config, line["title"])):
         line |= {f"paper_{name}": getattr(known, name) for name in _PAPER}

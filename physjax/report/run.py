@@ -65,7 +65,7 @@ def draw_confusion(record: RunRecord, fig: Figure) -> None:
     """The confusion matrix of the last epoch on the test set."""
     assert record.result is not None
     fig.set_size_inches(6.8, 6.2)
-    plot_confusion(fig.subplots(), record.result.confusion, record.result.data["class_names"])
+    plot_confusion(fig.subplots(), record.result.confusion, record.result.data.class_names)
     _head(fig, record)
 
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from physjax.config import Config
+from physjax.records import DataFacts
 
 
 def setting(config: Config) -> str:
@@ -19,13 +17,13 @@ def setting(config: Config) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def run_title(config: Config, data: Mapping[str, Any] | None) -> str:
+def run_title(config: Config, data: DataFacts | None) -> str:
     """`physics on CIFAR-10, recipe fast, seed 0`: the heading of every figure of a run.
 
     Args:
         config: the run's.
         data: facts on its images, from its result; None before it has ended.
     """
-    name = config.data.dataset if data is None else data["title"]
+    name = config.data.dataset if data is None else data.title
     law = "" if config.model.law == "default" else f" with {config.model.law}"
     return f"{config.model.name}{law} on {name}, {setting(config)}, seed {config.run.seed}"

@@ -275,7 +275,9 @@ def test_runs_on_different_images_are_not_compared(tmp_path: Path) -> None:
     cell = Cell("cnn", "ring", "digits", 1)
     made = studies.record(planned, cell, 0.5, 0.5)
     assert made.result is not None
-    other = dataclasses.replace(made.result, data={**made.result.data, "fingerprint": "0" * 64})
+    other = dataclasses.replace(
+        made.result, data=dataclasses.replace(made.result.data, fingerprint="0" * 64)
+    )
     folder.write(dataclasses.replace(made, result=other))
     with pytest.raises(RecordError, match="saw different images of digits"):
         report_study(tmp_path / "s")
