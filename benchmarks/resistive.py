@@ -12,7 +12,7 @@ their conductances are compared at the end.
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from scipy.sparse.linalg import splu
 
 from measuring import announce, write
 from physjax import plotting, resistive
-from physjax.resistive.linear import make_plan
+from physjax.resistive.linear_system import linear_system
 
 Floats = NDArray[np.float64]
 ALPHA, ETA = 0.5, 1e-3
@@ -63,7 +63,7 @@ class Options:
 class PlainLoop:
     """The SciPy baseline for one network: free and clamped state, each its own factorisation."""
 
-    def __init__(self, graph: resistive.Graph, task: resistive.Task) -> None:
+    def __init__(self, graph: resistive.Graph, task: resistive.Examples) -> None:
         self.tail, self.head = graph.edges.T
         self.num_nodes = graph.num_nodes
         self.sources, self.outputs = list(task.sources), list(task.outputs)
@@ -132,17 +132,18 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
         for seed in range(case.seeds)
     ]
     loop = PlainLoop(graph, task)
+    options = resistive.TrainOptions(steps=case.steps, history_points=1)
 
     def ours(count: int) -> tuple[float, Floats]:
         start = time.perf_counter()
-        after, _ = resistive.train_many(nets[:count], task, RULE, steps=case.steps, records=1)
+        after, _ = resistive.train_many(nets[:count], task, RULE, options)
         return time.perf_counter() - start, after[0].conductances
 
     # Compile every variant first; and the answer must be the loop's.
     compile_seconds, _ = ours(case.seeds)
     ours(1)
     agreed = min(case.steps, 5)
-    after, _ = resistive.train(nets[0], task, RULE, steps=agreed, records=1)
+    after, _ = resistive.train(nets[0], task, RULE, replace(options, steps=agreed))
     expected = loop.run(np.asarray(nets[0].conductances), agreed)
     difference = float(np.abs(after.conductances / expected - 1).max())
     times: dict[str, list[float]] = {"plain": [], "one": [], "batched": []}
@@ -157,7 +158,7 @@ def measure(case: Case, rounds: int) -> dict[str, Any]:
     return {
         "nodes": graph.num_nodes,
         "edges": graph.num_edges,
-        "method": make_plan(graph, task.sources, task.outputs, "auto", case.seeds > 1).method,
+        "method": linear_system(graph, task.sources, task.outputs, stacked=case.seeds > 1).method,
         "seeds": case.seeds,
         "plain_updates_per_second": float(1 / np.median(plain)),
         "single_updates_per_second": float(1 / np.median(one)),

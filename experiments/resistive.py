@@ -3,75 +3,81 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+import sys
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 import tyro
 
 from physjax import files
-from physjax.resistive import NetworkError
-from physjax.resistive.presets import run_study
+from physjax.cli import exit_code
+from physjax.errors import UserError
+from physjax.resistive.runner import PresetOptions, PresetRun, run_preset
+
+LISTS = ("squared_errors", "test_accuracies", "seeds")
+"""Fields of the record that are too long to print."""
 
 
 @dataclass(frozen=True)
 class Options:
     """Train resistor networks on a task; print error or accuracy, write a record and figures."""
 
-    task: Literal["allostery", "regression", "power-efficient", "iris", "digits", "xor", "and"] = (
-        "allostery"
-    )
-    rule: Literal["conductance", "resistance", "discrete", "equilibrium"] = "conductance"
-    seeds: int = 1
-    """How many networks, each with its own start and examples; trained side by side."""
-    steps: int | None = None
-    """Updates; the task's own number if not given."""
-    eta: float | None = None
-    """Nudge amplitude in (0, 1]; for equilibrium propagation, beta in siemens."""
-    rate: float | None = None
-    """alpha or gamma; the discrete rule has none."""
-    probability: float = 1.0
-    """Probability that an edge updates in a step; below 1 the rule is asynchronous."""
-    cuts: int = 0
-    """How many random edges to cut."""
-    cut_at: int = 0
-    """Before which update to cut them."""
+    preset: PresetOptions = field(default_factory=PresetOptions)
     json: Path | None = None
     """Where to write the record."""
     figures: Path | None = None
-    """Folder for the figures: course of training; network before and after."""
+    """Folder for the figures: history of the training; network before and after."""
 
 
 def main(options: Options) -> None:
-    result, record, before, after, tasks = run_study(
-        options.task,
-        options.rule,
-        seeds=options.seeds,
-        steps=options.steps,
-        eta=options.eta,
-        rate=options.rate,
-        probability=options.probability,
-        cuts=options.cuts,
-        cut_at=options.cut_at,
-    )
-    hidden = ("squared_errors", "test_accuracies", "seeds")
-    for key, value in result.items():
-        if key not in hidden:
-            print(f"{key:28} {value}")
-    if options.json:
-        files.atomic_write(options.json, json.dumps(result, indent=1) + "\n")
-    if options.figures:
-        from physjax.resistive import figures
+    """Train, print, write.
 
-        stem = f"resistive_{options.task}_{options.rule}"
-        course = figures.draw_course(record, f"{options.task}, {options.rule} rule")
-        figures.save(course, options.figures / f"{stem}_history.png")
-        states = figures.draw_states(before[0], after[0], tasks[0])
-        figures.save(states, options.figures / f"{stem}_network.png")
+    Raises:
+      UserError: an option is out of range, or a file cannot be written; before the training.
+    """
+    if options.json:
+        if options.json.is_dir():
+            raise UserError(f"--json names a folder, {options.json}; give the name of a file")
+        _check_writable(options.json.parent)
+    if options.figures:
+        _check_writable(options.figures)
+    run = run_preset(options.preset)
+    values = run.record.to_json()
+    for name, value in values.items():
+        if name not in LISTS:
+            print(f"{name:28} {value}")
+    if options.json:
+        files.atomic_write(options.json, json.dumps(values, indent=1) + "\n")
+    if options.figures:
+        _draw(run, options.figures)
+
+
+def _check_writable(folder: Path) -> None:
+    """Refuse a folder that cannot be written now, and not only after the training."""
+    with files.naming(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+
+
+def _draw(run: PresetRun, folder: Path) -> None:
+    from physjax import plotting
+    from physjax.resistive import figures
+
+    stem = f"resistive_{run.record.task}_{run.record.rule}"
+    with plotting.figure(folder / f"{stem}_history", 10.0, 4.0) as fig:
+        figures.draw_history(fig, run.history, f"{run.record.task}, {run.record.rule} rule")
+    with plotting.figure(folder / f"{stem}_network", 9.0, 8.0) as fig:
+        figures.draw_states(fig, run.before[0], run.after[0], run.examples[0])
+
+
+def command(argv: Sequence[str] | None = None) -> int:
+    """The command's exit code; `argv` without the program's name, by default from `sys`."""
+    parts = (tyro.conf.OmitArgPrefixes,)
+    return exit_code(lambda: main(tyro.cli(Options, args=argv, config=parts)))
 
 
 if __name__ == "__main__":
-    try:
-        main(tyro.cli(Options))
-    except NetworkError as error:
-        raise SystemExit(f"error: {error}") from None
+    sys.exit(command())

@@ -12,12 +12,15 @@ from pathlib import Path
 import jax
 import pytest
 
+from physjax import resistive
 from physjax.config import RECIPES
 from physjax.models import build, init_variables
 from physjax.task import stream_key
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import resistive as resistive_benchmark  # noqa: E402
 
 from profile_step import OTHER, kind, names  # noqa: E402
 
@@ -67,6 +70,16 @@ ENTRY %main (p: f32[2]) -> f32[2] {
     found = names(program)
     assert found["fusion.1"] == "f/optimizer/mul"
     assert found["c"] == "f/dropout"
+
+
+def test_the_networks_of_resistors_agree_with_the_scipy_loop() -> None:
+    graph = resistive.square_lattice(4, 5)
+    case = resistive_benchmark.Case(graph, seeds=2, steps=6, baseline_steps=2)
+    row = resistive_benchmark.measure(case, rounds=1)
+    assert row["relative_difference_after_5_steps"] < 1e-10
+    assert (row["nodes"], row["edges"], row["seeds"], row["method"]) == (20, 31, 2, "dense")
+    rates = ("plain", "single")
+    assert all(row[f"{name}_updates_per_second"] > 0 for name in rates)
 
 
 @pytest.mark.slow

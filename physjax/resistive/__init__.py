@@ -1,12 +1,17 @@
-"""Coupled learning in resistor networks: a library on its own (see docs/resistive.md).
+"""Networks of resistors that learn by themselves: a library on its own (see docs/resistive.md).
 
 from physjax import resistive
 
 net = resistive.network(resistive.wheel(9))
 task = resistive.allostery(sources=(0, 4), outputs=(2, 6), targets=(0.3, 0.6))
-trained, record = resistive.train(net, task, resistive.ConductanceRule(), steps=2000)
+options = resistive.TrainOptions(steps=2000)
+trained, history = resistive.train(net, task, resistive.ConductanceRule(), options)
 """
 
+from physjax.resistive.checks import NetworkError
+from physjax.resistive.damage import cut, random_cuts
+from physjax.resistive.evaluation import Score, evaluate
+from physjax.resistive.examples import Examples
 from physjax.resistive.graphs import (
     disordered,
     from_networkx,
@@ -15,42 +20,39 @@ from physjax.resistive.graphs import (
     square_lattice,
     wheel,
 )
-from physjax.resistive.network import (
-    Graph,
-    Network,
-    NetworkError,
-    cut,
-    network,
-    random_conductances,
-    random_cuts,
-)
+from physjax.resistive.network import Graph, Network, network, random_conductances
 from physjax.resistive.rules import (
     Asynchronous,
     ConductanceRule,
     DiscreteRule,
     EquilibriumPropagation,
     ResistanceRule,
+    Rule,
+)
+from physjax.resistive.states import clamped_state, free_state
+from physjax.resistive.tasks import allostery, digits, iris, logic_gate, regression
+from physjax.resistive.train import TrainingHistory, TrainOptions, train, train_many
+from physjax.resistive.updates import (
     conductance_step,
     discrete_step,
     equilibrium_propagation_step,
     resistance_step,
 )
-from physjax.resistive.solve import clamped_state, free_state
-from physjax.resistive.tasks import Task, allostery, digits, iris, logic_gate, regression
-from physjax.resistive.train import Record, Score, evaluate, train, train_many
 
 __all__ = [
     "Asynchronous",
     "ConductanceRule",
     "DiscreteRule",
     "EquilibriumPropagation",
+    "Examples",
     "Graph",
     "Network",
     "NetworkError",
-    "Record",
     "ResistanceRule",
+    "Rule",
     "Score",
-    "Task",
+    "TrainOptions",
+    "TrainingHistory",
     "allostery",
     "clamped_state",
     "conductance_step",

@@ -1,4 +1,4 @@
-"""Sparse factors kept from step to step, as preconditioner of the network that has since changed.
+"""Sparse factors kept from step to step, to precondition the network that has changed since.
 
 A learning step changes every conductance a little. The Cholesky-like factors of an earlier network
 therefore nearly invert the present one, and a few conjugate-gradient steps repair the difference:
@@ -12,16 +12,19 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array, csc_array, csr_array
 from scipy.sparse.linalg import SuperLU, splu
 
-SLOW_SOLVE = 16  # conjugate-gradient steps of one solve after which the factors are renewed
-SPARE_STEPS = 40  # steps beyond two a solve, summed, that are worth one factorisation
+SLOW_SOLVE = 16
+"""Conjugate-gradient steps of one solve after which the factors are renewed."""
+SPARE_STEPS = 40
+"""Steps beyond two per solve, summed over solves, that cost as much as one factorisation."""
 MAX_STEPS = 500
+"""Steps with fresh factors after which the system counts as singular."""
 
 
 class FactorCache:
     """Solves A(k) x = b for a fixed graph; the answer depends on k and b up to the tolerance only.
 
     Args:
-      edges: free position of both ends of each edge, shape (E, 2); n for held nodes.
+      edges: free position of both ends of each edge, [E, 2]; n for held nodes.
       num_free: number of free nodes n.
     """
 
@@ -34,13 +37,13 @@ class FactorCache:
         edge = np.tile(np.arange(num_edges), 4)
         sign = np.repeat([1.0, 1.0, -1.0, -1.0], num_edges)
         keep = (row < num_free) & (column < num_free)
-        place, entry = np.unique(column[keep] * num_free + row[keep], return_inverse=True)
+        position, entry = np.unique(column[keep] * num_free + row[keep], return_inverse=True)
         # data = scatter @ k: the entries of A, column by column, as sums of conductances.
         self._scatter = csr_array(
-            coo_array((sign[keep], (entry, edge[keep])), shape=(len(place), num_edges))
+            coo_array((sign[keep], (entry, edge[keep])), shape=(len(position), num_edges))
         )
-        self._indices = (place % num_free).astype(np.int32)
-        counts = np.bincount(place // num_free, minlength=num_free)
+        self._indices = (position % num_free).astype(np.int32)
+        counts = np.bincount(position // num_free, minlength=num_free)
         self._indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
         self._factors: SuperLU | None = None
         self._spent = 0
@@ -48,22 +51,43 @@ class FactorCache:
     def solve(
         self, effective: ArrayLike, rhs: ArrayLike, guess: ArrayLike, tolerance: float
     ) -> NDArray[np.floating]:
-        """x of shape (n, m) with norm(b - A x) <= tolerance * norm(b) in every column.
+        """Voltages x with norm(b - A x) <= tolerance * norm(b) in every column.
+
+        Args:
+          effective: conductances in siemens, [E], 0 on cut edges.
+          rhs: currents b into the free nodes in amperes, [n, m].
+          guess: where to start, in volts, [n, m].
+          tolerance: relative residual at which to stop.
+
+        Returns:
+          x in volts, [n, m].
 
         Raises:
           RuntimeError: (SciPy's) for a singular system.
-          FloatingPointError: when fresh factors do not reach the tolerance.
+          FloatingPointError: when fresh factors do not reach the tolerance, or the square of a
+            current is no float64.
         """
-        b = np.asarray(rhs)
+        # Conductances that are too far apart overflow here. NumPy's warning would tell the user
+        # nothing: what is not finite reaches no tolerance, and ends in an error of ours.
+        with np.errstate(over="ignore", invalid="ignore"):
+            return self._solve(np.asarray(effective), np.asarray(rhs), guess, tolerance)
+
+    def _solve(
+        self, effective: NDArray, b: NDArray, guess: ArrayLike, tolerance: float
+    ) -> NDArray[np.floating]:
         x = np.array(guess, dtype=np.float64, order="F")
-        data = self._scatter @ np.asarray(effective, dtype=np.float64)
+        data = self._scatter @ effective.astype(np.float64)
         matrix = csc_array((data, self._indices, self._indptr), shape=(self._n, self._n))
         # A is symmetric: the same arrays read by rows multiply faster.
         by_row = csr_array((data, self._indices, self._indptr), shape=(self._n, self._n))
         limit = tolerance * np.linalg.norm(b, axis=0)
+        if not np.isfinite(limit).all():  # anything would be within it
+            raise FloatingPointError("the square of a current is no float64")
         fresh = self._factors is None or self._spent > SPARE_STEPS
         for attempt in range(2):
             if fresh or attempt:
+                if not np.isfinite(x).all():  # old factors may have led it astray
+                    x[:] = 0.0
                 self._factors = _factor(matrix)
                 self._spent = 0
             steps = self._iterate(by_row, b, x, limit, SLOW_SOLVE if not attempt else MAX_STEPS)
@@ -78,7 +102,7 @@ class FactorCache:
     def _iterate(
         self, matrix: csr_array, b: NDArray, x: NDArray, limit: NDArray, max_steps: int
     ) -> int | None:
-        """Preconditioned conjugate gradients in place; the number of steps, None if too many."""
+        """Preconditioned conjugate gradients, in place: the number of steps, None if too many."""
         assert self._factors is not None
         r = b - matrix @ x
         p, rz = np.zeros_like(x), np.ones(x.shape[1])

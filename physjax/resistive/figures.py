@@ -1,37 +1,46 @@
-"""Pictures of networks and of trainings. The only file of the library that loads matplotlib."""
+"""Figures of networks and of trainings. The only file of the library that loads matplotlib."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import networkx as nx
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
-from physjax import files
-from physjax.resistive.network import Graph, Network
-from physjax.resistive.solve import clamped_state, free_state
-from physjax.resistive.tasks import Task
-from physjax.resistive.train import Record
+from physjax.plotting import COLORS
+from physjax.resistive.examples import Examples
+from physjax.resistive.network import Floats, Graph, Network
+from physjax.resistive.states import clamped_state, free_state
+from physjax.resistive.train import TrainingHistory
+
+ERROR_FLOOR = 1e-32
+"""Squared errors are drawn no lower, in volts squared: a float64 voltage of 1 V has no less."""
+EDGES_DRAWN = 60
+"""Edges whose resistances are drawn; more could not be told apart."""
 
 
-def positions(graph: Graph) -> NDArray[np.float64]:
-    """Where to draw the nodes, shape (N, 2): the graph's own places, or a spring layout."""
+def node_positions(graph: Graph) -> Floats:
+    """Where to draw the nodes: the graph's own positions, or a spring layout.
+
+    Args:
+      graph: nodes and edges.
+
+    Returns:
+      Positions, [N, 2].
+    """
     if graph.positions is not None:
         return graph.positions
-    drawn = nx.Graph(graph.edges.tolist())
-    drawn.add_nodes_from(range(graph.num_nodes))
-    layout = nx.spring_layout(drawn, seed=0)
+    twin = nx.Graph(graph.edges.tolist())
+    twin.add_nodes_from(range(graph.num_nodes))
+    layout = nx.spring_layout(twin, seed=0)
     return np.array([layout[node] for node in range(graph.num_nodes)])
 
 
 def draw_network(
     axes: Axes,
     net: Network,
-    voltages: NDArray[np.float64],
+    voltages: Floats,
     sources: tuple[int, ...] = (),
     outputs: tuple[int, ...] = (),
     title: str = "",
@@ -39,19 +48,24 @@ def draw_network(
     """Voltages as node colours, conductances as line widths; squares are sources, diamonds outputs.
 
     Args:
-      voltages: one per node, shape (N,).
+      axes: where to draw.
+      net: one network.
+      voltages: of the nodes in volts, [N].
+      sources: numbers of the source nodes.
+      outputs: numbers of the output nodes.
+      title: of the axes.
     """
-    place = positions(net.graph)
+    positions = node_positions(net.graph)
     k = np.asarray(net.effective)
     widths = np.where(k > 0, 0.3 + 5 * np.sqrt(k / k.max()), 0.0)
-    segments = list(place[net.graph.edges])
+    segments = list(positions[net.graph.edges])
     axes.add_collection(LineCollection(segments, linewidths=widths, colors="0.6", zorder=1))
     inner = sorted(set(range(net.graph.num_nodes)) - set(sources) - set(outputs))
     size = float(np.clip(4000 / net.graph.num_nodes, 8, 160))
     for nodes, marker in ((inner, "o"), (list(sources), "s"), (list(outputs), "D")):
         points = axes.scatter(
-            place[nodes, 0],
-            place[nodes, 1],
+            positions[nodes, 0],
+            positions[nodes, 1],
             c=voltages[nodes],
             marker=marker,
             s=size if marker == "o" else 1.4 * size,
@@ -61,41 +75,49 @@ def draw_network(
             edgecolors="black" if marker != "o" else "none",
             zorder=2,
         )
-    axes.figure.colorbar(points, ax=axes, shrink=0.7, label="volts")
+    axes.figure.colorbar(points, ax=axes, shrink=0.7, label="voltage (V)")
     axes.set(title=title, aspect="equal")
     axes.axis("off")
 
 
-def draw_states(before: Network, after: Network, task: Task, eta: float = 1.0) -> Figure:
-    """Free and clamped state of the first training example, before and after the training."""
-    sources = {n: float(v) for n, v in zip(task.sources, task.inputs[0], strict=True)}
-    targets = {n: float(v) for n, v in zip(task.outputs, task.targets[0], strict=True)}
-    figure = Figure(figsize=(9, 8), layout="constrained")
-    axes = figure.subplots(2, 2)
+def draw_states(
+    fig: Figure, before: Network, after: Network, examples: Examples, eta: float = 1.0
+) -> None:
+    """Free and clamped state of the first training example, before and after the training.
+
+    Args:
+      fig: where to draw, about 9 by 8 inches.
+      before: one network, untrained.
+      after: the same one, trained.
+      examples: what it learned.
+      eta: nudge amplitude of the clamped state in (0, 1].
+    """
+    sources = dict(zip(examples.sources, examples.inputs[0].tolist(), strict=True))
+    targets = dict(zip(examples.outputs, examples.targets[0].tolist(), strict=True))
+    axes = fig.subplots(2, 2)
     for row, (when, net) in enumerate((("before", before), ("after", after))):
         free, clamped = free_state(net, sources), clamped_state(net, sources, targets, eta)
-        for column, (what, volts) in enumerate((("free", free), ("clamped", clamped))):
-            title = f"{what} state, {when} training"
-            draw_network(axes[row, column], net, volts, task.sources, task.outputs, title)
-    return figure
+        for column, (state, voltages) in enumerate((("free", free), ("clamped", clamped))):
+            title = f"{state} state, {when} training"
+            wiring = (examples.sources, examples.outputs)
+            draw_network(axes[row, column], net, voltages, *wiring, title)
 
 
-def draw_course(record: Record, title: str = "") -> Figure:
-    """Squared error of every network, and resistances of the first, against steps."""
-    errors = np.atleast_2d(record.squared_error)
-    resistances = record.resistances if record.resistances.ndim == 2 else record.resistances[0]
-    figure = Figure(figsize=(10, 4), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    left.semilogy(record.steps, np.maximum(errors, 1e-32).T, color="C0", alpha=0.3, lw=0.8)
-    left.semilogy(record.steps, np.median(np.maximum(errors, 1e-32), axis=0), "k", label="median")
+def draw_history(fig: Figure, history: TrainingHistory, title: str = "") -> None:
+    """Squared error of every network, and resistances of the first, against updates.
+
+    Args:
+      fig: where to draw, about 10 by 4 inches.
+      history: of one network, or of a stack.
+      title: of the errors.
+    """
+    errors = np.maximum(np.atleast_2d(history.squared_error), ERROR_FLOOR)
+    stacked = history.resistances.ndim == 3
+    resistances = history.resistances[0] if stacked else history.resistances
+    left, right = fig.subplots(1, 2)
+    left.semilogy(history.steps, errors.T, color=COLORS[0], alpha=0.3, lw=0.8)
+    left.semilogy(history.steps, np.median(errors, axis=0), "k", label="median")
     left.set(xlabel="update", ylabel="squared error (V²)", title=title)
     left.legend()
-    right.semilogy(record.steps, resistances[:, :60], lw=0.8)
+    right.semilogy(history.steps, resistances[:, :EDGES_DRAWN], lw=0.8)
     right.set(xlabel="update", ylabel="resistance (Ω)", title="edges of one network")
-    return figure
-
-
-def save(figure: Figure, path: Path) -> None:
-    """Write a figure as PNG, making the folder."""
-    with files.atomic_file(path) as file:
-        figure.savefig(file, format="png", dpi=90)

@@ -1,8 +1,10 @@
-"""Resistor networks: a fixed graph, and the conductances that live on its edges.
+"""Resistor networks: a fixed graph, and the conductances of its edges.
 
 A :class:`Graph` is constant and hashable, so that compiled code can be specialised to it. A
-:class:`Network` is a pytree of two arrays over the edges: the conductances and which edges are
-still intact. Drawings, solvers and rules share the sign convention `drop = V[tail] - V[head]`.
+:class:`Network` is a pytree of two arrays over the edges: the conductances, and which edges are
+still intact. Figures, solvers and rules share the sign convention `drop = V[tail] - V[head]`.
+
+Shapes are written with E edges, N nodes, S sources and T outputs.
 """
 
 from __future__ import annotations
@@ -19,9 +21,10 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
+from physjax.resistive.checks import NetworkError, check_seed
 
-class NetworkError(ValueError):
-    """A network, or a choice of its sources and outputs, that has no well-defined state."""
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,9 +32,9 @@ class Graph:
     """Nodes `0 .. num_nodes - 1` and the edges between them; equal by content.
 
     Attributes:
-      num_nodes: number of nodes.
-      edges: integers of shape (E, 2), tail and head of each edge.
-      positions: where to draw the nodes, shape (N, 2), or None.
+      num_nodes: number of nodes N.
+      edges: tail and head of each edge, integers [E, 2].
+      positions: where to draw the nodes, [N, 2], or None.
 
     Raises:
       NetworkError: for an edge that leaves the network, a self-loop, or two edges in parallel
@@ -39,15 +42,21 @@ class Graph:
     """
 
     num_nodes: int
-    edges: NDArray[np.int64]
-    positions: NDArray[np.float64] | None = None
+    edges: Ints
+    positions: Floats | None = None
 
     def __post_init__(self) -> None:
-        edges = np.array(self.edges, dtype=np.int64).reshape(-1, 2)
+        given = np.asarray(self.edges)
+        if given.size == 0:
+            raise NetworkError("a network needs at least one edge")
+        if given.ndim != 2 or given.shape[1] != 2 or given.dtype.kind not in "iu":
+            raise NetworkError(
+                f"edges must be pairs of node numbers, integers [E, 2], not {given.dtype} of shape "
+                f"{given.shape}"
+            )
+        edges = np.array(given, dtype=np.int64)
         edges.setflags(write=False)
         object.__setattr__(self, "edges", edges)
-        if len(edges) == 0:
-            raise NetworkError("a network needs at least one edge")
         if edges.min() < 0 or edges.max() >= self.num_nodes:
             raise NetworkError(
                 f"edges name nodes {edges.min()}..{edges.max()}, "
@@ -59,13 +68,19 @@ class Graph:
         ordered = np.sort(edges, axis=1)
         if len(np.unique(ordered[:, 0] * self.num_nodes + ordered[:, 1])) < len(edges):
             raise NetworkError(
-                "two edges join the same nodes; give one, with the conductances' sum"
+                "two edges join the same nodes; give one, with the sum of their conductances"
+            )
+        if self.positions is not None and np.shape(self.positions) != (self.num_nodes, 2):
+            raise NetworkError(
+                f"positions have shape {np.shape(self.positions)}; {self.num_nodes} nodes need "
+                f"({self.num_nodes}, 2)"
             )
         digest = hashlib.sha256(f"{self.num_nodes}".encode() + edges.tobytes()).digest()
         object.__setattr__(self, "_digest", digest)
 
     @property
     def num_edges(self) -> int:
+        """Number of edges E."""
         return len(self.edges)
 
     def __hash__(self) -> int:
@@ -86,7 +101,7 @@ class Network:
 
     Attributes:
       graph: the constant part.
-      conductances: k = 1/R of each edge in siemens, shape (E,), or (seeds, E) for a stack.
+      conductances: k = 1/R of each edge in siemens, [E], or [networks, E] for a stack.
       intact: 1 where the edge conducts, 0 where it has been cut; shape as `conductances`.
     """
 
@@ -96,12 +111,12 @@ class Network:
 
     @property
     def resistances(self) -> Any:
-        """R = 1/k of each edge in ohms, cut edges included."""
+        """R = 1/k of each edge in ohms, cut edges included; shape as `conductances`."""
         return 1.0 / self.conductances
 
     @property
     def effective(self) -> Any:
-        """The conductances that carry current: 0 on cut edges."""
+        """The conductances that carry current, in siemens: 0 on cut edges."""
         return self.conductances * self.intact
 
 
@@ -110,7 +125,10 @@ def network(graph: Graph, conductances: ArrayLike = 1.0) -> Network:
 
     Args:
       graph: the edges.
-      conductances: siemens; one number, or shape (E,).
+      conductances: in siemens; one number, or [E].
+
+    Returns:
+      The network.
 
     Raises:
       NetworkError: for a conductance that is not positive and finite, or a wrong number of them.
@@ -129,15 +147,37 @@ def network(graph: Graph, conductances: ArrayLike = 1.0) -> Network:
     return Network(graph, values, np.ones_like(values))
 
 
-def random_conductances(
-    graph: Graph, seed: int, low: float = 0.95, high: float = 1.05
-) -> NDArray[np.float64]:
-    """Independent uniform conductances in [low, high), shape (E,)."""
+def random_conductances(graph: Graph, seed: int, low: float = 0.95, high: float = 1.05) -> Floats:
+    """Independent conductances, uniform in [low, high).
+
+    Args:
+      graph: the edges.
+      seed: of the random numbers.
+      low: lower limit in siemens.
+      high: upper limit in siemens.
+
+    Returns:
+      Conductances in siemens, [E].
+
+    Raises:
+      NetworkError: unless 0 < low <= high and both are finite.
+    """
+    if not (0 < low <= high and np.isfinite(high)):
+        raise NetworkError(f"conductances need 0 < low <= high, both finite, not {low} and {high}")
+    check_seed(seed)
     return np.random.default_rng(seed).uniform(low, high, graph.num_edges)
 
 
-def components(graph: Graph, intact: ArrayLike | None = None) -> NDArray[np.int64]:
-    """The connected component of each node, shape (N,), along intact edges only."""
+def components(graph: Graph, intact: ArrayLike | None = None) -> Ints:
+    """The connected component of each node, along intact edges only.
+
+    Args:
+      graph: nodes and edges.
+      intact: 1 where an edge conducts, [E]; None: everywhere.
+
+    Returns:
+      Numbers of components 0, 1, ..., [N].
+    """
     keep = np.ones(graph.num_edges) if intact is None else np.asarray(intact, dtype=np.float64)
     tail, head = graph.edges[keep > 0].T
     matrix = coo_array((np.ones(len(tail)), (tail, head)), shape=(graph.num_nodes,) * 2)
@@ -146,6 +186,11 @@ def components(graph: Graph, intact: ArrayLike | None = None) -> NDArray[np.int6
 
 def check_wiring(net: Network, sources: Sequence[int], outputs: Sequence[int]) -> None:
     """Refuse a network and wiring whose state is not determined.
+
+    Args:
+      net: a network, or a stack of them.
+      sources: node numbers, S of them.
+      outputs: node numbers, T of them.
 
     Raises:
       NetworkError: no source, an unknown or repeated node, a source that is also an output, a
@@ -178,38 +223,3 @@ def check_wiring(net: Network, sources: Sequence[int], outputs: Sequence[int]) -
                 f"disconnected network: {floating.size} nodes, first node {floating[0]}, have no "
                 "path of intact edges to a source; join them or leave them out"
             )
-
-
-def cut(net: Network, edges: Sequence[int]) -> Network:
-    """The network without the given edges. They keep their place, and conduct nothing."""
-    bad = [edge for edge in edges if not 0 <= edge < net.graph.num_edges]
-    if bad:
-        raise NetworkError(f"edge {bad[0]} is not among the edges 0..{net.graph.num_edges - 1}")
-    intact = np.array(net.intact)
-    intact[..., list(edges)] = 0.0
-    return Network(net.graph, net.conductances, intact)
-
-
-def random_cuts(net: Network, number: int, seed: int) -> list[int]:
-    """`number` random intact edges whose loss leaves the network in one piece.
-
-    Raises:
-      NetworkError: when the network falls apart before so many edges are gone.
-    """
-    rng = np.random.default_rng(seed)
-    intact = np.array(net.intact)
-    if intact.ndim != 1:
-        raise NetworkError("random_cuts takes one network, not a stack of them")
-    chosen: list[int] = []
-    pieces = components(net.graph, intact).max()
-    for edge in rng.permutation(np.flatnonzero(intact)):
-        if len(chosen) == number:
-            break
-        intact[edge] = 0.0
-        if components(net.graph, intact).max() == pieces:
-            chosen.append(int(edge))
-        else:
-            intact[edge] = 1.0
-    if len(chosen) < number:
-        raise NetworkError(f"only {len(chosen)} of {number} edges can go before the network parts")
-    return chosen

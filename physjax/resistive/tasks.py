@@ -1,62 +1,24 @@
-"""What a network is asked to do: voltages at its sources, and voltages wanted at its outputs.
+"""The tasks on which coupled learning has been shown, as examples for a wiring.
 
 A network of resistors can only average: every output is a weighted mean of the source voltages,
-with weights that are positive and sum to one. Two habits make that less of a limit. A quantity x
-in [0, 1] can be offered twice, as x volts and as 1 - x volts, so that an output may also fall when
-x rises; and ground (0 V) and supply (1 V) can be sources, so that the weights of the rest may sum
-to less than one.
+with weights that are positive and sum to one. Two tricks make this less of a limit. A quantity x
+in [0, 1] can be presented twice, as x volts and as 1 - x volts, so that an output may also fall
+when x rises; and ground (0 V) and supply (1 V) can be sources, so that the weights of the other
+sources may sum to less than one.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 from sklearn.datasets import load_digits, load_iris
 
-from physjax.resistive.network import NetworkError
+from physjax.resistive.checks import NetworkError, check_choice, check_integer, check_seed
+from physjax.resistive.examples import Examples
+from physjax.resistive.network import Floats, Ints
 
-Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """Examples for a wiring; voltages in volts.
-
-    Attributes:
-      name: for records and figures.
-      sources, outputs: node numbers, S and T of them.
-      inputs, targets: training examples, shapes (samples, S) and (samples, T).
-      test_inputs, test_targets: examples that training never sees; may be empty.
-      labels, test_labels: classes 0, 1, ... of the examples; None for regression. The network's
-        answer is the class whose training examples' mean outputs are nearest to its outputs.
-    """
-
-    name: str
-    sources: tuple[int, ...]
-    outputs: tuple[int, ...]
-    inputs: Floats
-    targets: Floats
-    test_inputs: Floats
-    test_targets: Floats
-    labels: NDArray[np.int64] | None = None
-    test_labels: NDArray[np.int64] | None = None
-
-    def __post_init__(self) -> None:
-        for what, nodes, wanted in (
-            ("inputs", self.sources, self.inputs),
-            ("targets", self.outputs, self.targets),
-        ):
-            if wanted.ndim != 2 or wanted.shape[1] != len(nodes):
-                raise NetworkError(
-                    f"{what} have shape {wanted.shape}, but there are {len(nodes)} such nodes: "
-                    f"give (samples, {len(nodes)})"
-                )
-        if len(self.inputs) != len(self.targets) or len(self.inputs) == 0:
-            raise NetworkError(f"{len(self.inputs)} inputs, but {len(self.targets)} targets")
-        if not self.outputs:
-            raise NetworkError("a task needs at least one output node")
+MAX_EXAMPLES = 1_000_000
+"""Examples of a task that are drawn at random; more would fill the memory."""
 
 
 def allostery(
@@ -64,11 +26,24 @@ def allostery(
     outputs: tuple[int, ...],
     voltages: ArrayLike = (0.0, 1.0),
     targets: ArrayLike = (0.3, 0.7),
-) -> Task:
-    """One example: with the sources at `voltages`, the outputs shall be at `targets`."""
+) -> Examples:
+    """One example: with the sources at `voltages`, the outputs shall be at `targets`.
+
+    Args:
+      sources: node numbers, S of them.
+      outputs: node numbers, T of them.
+      voltages: of the sources in volts, [S].
+      targets: desired voltages of the outputs in volts, [T].
+
+    Returns:
+      The example, as both training and test set.
+
+    Raises:
+      NetworkError: see :class:`physjax.resistive.examples.Examples`.
+    """
     inputs = np.array(voltages, dtype=np.float64).reshape(1, -1)
     wanted = np.array(targets, dtype=np.float64).reshape(1, -1)
-    return Task("allostery", sources, outputs, inputs, wanted, inputs, wanted)
+    return Examples("allostery", sources, outputs, inputs, wanted, inputs, wanted)
 
 
 def regression(
@@ -79,7 +54,7 @@ def regression(
     test_examples: int = 100,
     seed: int = 0,
     name: str = "regression",
-) -> Task:
+) -> Examples:
     """targets = coefficients @ x with x uniform on (0, 1) volts; the last source is ground.
 
     The defaults are the task of the power-efficient learning study (64 nodes, 20 examples).
@@ -87,10 +62,26 @@ def regression(
     Args:
       sources: one node for each component of x, and one for ground.
       outputs: one node for each row of `coefficients`.
-      coefficients: shape (T, S - 1); not negative, rows summing to at most 1, or no network can.
+      coefficients: [T, S - 1]; not negative, and rows summing to at most 1: a network averages.
+      examples: number of training examples.
+      test_examples: number of test examples.
+      seed: of the random x.
+      name: of the task.
+
+    Returns:
+      The examples.
+
+    Raises:
+      NetworkError: for coefficients that no network can have, or wrong numbers of nodes.
     """
+    check_seed(seed)
+    check_integer("number of training examples", examples, 1, MAX_EXAMPLES)
+    check_integer("number of test examples", test_examples, 0, MAX_EXAMPLES)
     matrix = np.array(coefficients, dtype=np.float64)
-    if (matrix < 0).any() or (matrix.sum(axis=1) > 1).any():
+    if matrix.ndim != 2:
+        raise NetworkError(f"coefficients must be a matrix (T, S - 1), not of shape {matrix.shape}")
+    # Written so that NaN fails.
+    if not (matrix >= 0).all() or not (matrix.sum(axis=1) <= 1).all():
         raise NetworkError(
             "a resistor network averages: coefficients must not be negative, and each row may sum "
             f"to at most 1, but they are {matrix.tolist()}"
@@ -99,7 +90,7 @@ def regression(
     inputs = np.concatenate([x, np.zeros((len(x), 1))], axis=1)
     targets = x @ matrix.T
     parts = (inputs[:examples], targets[:examples], inputs[examples:], targets[examples:])
-    return Task(name, sources, outputs, *parts)
+    return Examples(name, sources, outputs, *parts)
 
 
 def iris(
@@ -108,20 +99,36 @@ def iris(
     seed: int = 0,
     per_class: int = 10,
     levels: tuple[float, float] = (0.25, 0.75),
-) -> Task:
-    """Fisher's irises (scikit-learn's copy): 30 training flowers, the other 120 for the test.
+) -> Examples:
+    """Fisher's irises (scikit-learn's copy): by default 30 flowers to train on, 120 to test.
 
-    The four measurements, scaled to [0, 1] by the training flowers' extremes, go in as x and as
+    The four measurements, scaled to [0, 1] by the training flowers' extremes, enter as x and as
     1 - x: eight sources. One output shall show the class as a voltage level. The levels are the
-    classes' mean measurements along the direction in which those means differ most, scaled to
-    `levels`: computed from training flowers alone, and in the order nature has put the species.
-    As regression shrinks towards the mean, the read-out compares with the means of the trained
-    outputs, not with the targets.
-    (One output per class with one-hot targets would fail: no linear read-out lifts versicolor,
-    which lies between the other two, above both.)
+    class means of the measurements along the direction in which those means differ most, scaled to
+    `levels`; they are computed from training flowers alone. Since regression shrinks outputs
+    towards the mean, an output is compared with the class means of the trained outputs, not with
+    the targets. (One output per class with one-hot targets would fail: versicolor lies between the
+    other two, so no linear read-out raises it above both.)
+
+    Args:
+      sources: eight node numbers.
+      outputs: one node number.
+      seed: of the choice of training flowers.
+      per_class: training flowers of each species, 1 to 49.
+      levels: lowest and highest target in volts.
+
+    Returns:
+      The examples.
+
+    Raises:
+      NetworkError: for wrong numbers of nodes or flowers.
     """
+    check_seed(seed)
+    check_integer("training flowers per class", per_class, 1, 49)
     if len(sources) != 8 or len(outputs) != 1:
-        raise NetworkError(f"iris needs 8 sources and 1 output, not {len(sources)}, {len(outputs)}")
+        raise NetworkError(
+            f"iris needs 8 sources and 1 output, not {len(sources)} and {len(outputs)}"
+        )
     data = load_iris()
     train, test = _split(data.target, per_class, seed)
     low, high = data.data[train].min(axis=0), data.data[train].max(axis=0)
@@ -144,15 +151,30 @@ def digits(
     seed: int = 0,
     examples: int = 400,
     levels: tuple[float, float] = (0.25, 0.45),
-) -> Task:
+) -> Examples:
     """The digits 0, 1, 2 of scikit-learn's 8x8 images, after Stern's three-digit MNIST task.
 
-    64 sources hold the pixels (0 to 1 V), three outputs shall be at the lower of `levels`, and
-    the output of the image's own digit at the upper one. 400 images train, the other 137 test.
+    64 sources are held at the pixels' values (0 to 1 V). The output of the image's own digit shall
+    be at the upper of `levels`, the other two at the lower one. There are 537 images.
+
+    Args:
+      sources: 64 node numbers.
+      outputs: three node numbers.
+      seed: of the choice of training images.
+      examples: number of training images, 1 to 536; the others are for the test.
+      levels: lower and upper target in volts.
+
+    Returns:
+      The examples.
+
+    Raises:
+      NetworkError: for wrong numbers of nodes or images.
     """
+    check_seed(seed)
+    check_integer("number of training images", examples, 1, 536)
     if len(sources) != 64 or len(outputs) != 3:
         raise NetworkError(
-            f"digits needs 64 sources and 3 outputs, not {len(sources)}, {len(outputs)}"
+            f"digits needs 64 sources and 3 outputs, not {len(sources)} and {len(outputs)}"
         )
     data, labels = load_digits(n_class=3, return_X_y=True)
     order = np.random.default_rng(seed).permutation(len(labels))
@@ -174,18 +196,31 @@ def logic_gate(
     outputs: tuple[int, ...],
     gate: str = "xor",
     levels: tuple[float, float] = (0.4, 0.6),
-) -> Task:
+) -> Examples:
     """A truth table: sources a, b, 1 - a, 1 - b, ground and supply; one output.
 
-    `and` and `or` can be told apart by one weighted mean and a threshold. `xor` cannot: the mean
-    of the outputs for (0, 0) and (1, 1) equals the mean for (0, 1) and (1, 0), whatever the
+    `and` and `or` can be computed by a weighted mean and a threshold. `xor` cannot: the mean of
+    the outputs for (0, 0) and (1, 1) equals the mean for (0, 1) and (1, 0), whatever the
     resistors are, so the squared error is at least a quarter of the levels' distance squared.
+
+    Args:
+      sources: six node numbers.
+      outputs: one node number.
+      gate: `xor`, `and` or `or`.
+      levels: targets for false and true in volts.
+
+    Returns:
+      The four examples, as both training and test set.
+
+    Raises:
+      NetworkError: for an unknown gate, or wrong numbers of nodes.
     """
     tables = {"xor": (0, 1, 1, 0), "and": (0, 0, 0, 1), "or": (0, 1, 1, 1)}
-    if gate not in tables:
-        raise NetworkError(f"unknown gate {gate!r}; one of {', '.join(tables)}")
+    check_choice("gate", gate, tuple(tables))
     if len(sources) != 6 or len(outputs) != 1:
-        raise NetworkError(f"a gate needs 6 sources and 1 output, not {len(sources)}")
+        raise NetworkError(
+            f"a gate needs 6 sources and 1 output, not {len(sources)} and {len(outputs)}"
+        )
     x = np.array([(a, b) for a in (0.0, 1.0) for b in (0.0, 1.0)])
     inputs = np.concatenate([x, 1 - x, np.zeros((4, 1)), np.ones((4, 1))], axis=1)
     every = np.arange(4)
@@ -194,9 +229,7 @@ def logic_gate(
     return _classification(gate, sources, outputs, inputs, labels, class_voltages, every, every)
 
 
-def _split(
-    labels: NDArray[np.int64], per_class: int, seed: int
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _split(labels: Ints, per_class: int, seed: int) -> tuple[Ints, Ints]:
     rng = np.random.default_rng(seed)
     train = np.concatenate(
         [rng.permutation(np.flatnonzero(labels == c))[:per_class] for c in np.unique(labels)]
@@ -209,13 +242,13 @@ def _classification(
     sources: tuple[int, ...],
     outputs: tuple[int, ...],
     inputs: Floats,
-    labels: NDArray[np.int64],
+    labels: Ints,
     class_voltages: Floats,
-    train: NDArray[np.int64],
-    test: NDArray[np.int64],
-) -> Task:
+    train: Ints,
+    test: Ints,
+) -> Examples:
     targets = class_voltages[labels]
-    return Task(
+    return Examples(
         name,
         sources,
         outputs,
