@@ -9,19 +9,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import tyro
-
-from physjax import files
+from physjax import files, options
 from physjax.cli import exit_code
 from physjax.errors import UserError
-from physjax.resistive.runner import PresetOptions, PresetRun, run_preset
+from physjax.resistive.runner import PresetOptions, PresetRun, resolve, run_preset
 
 LISTS = ("squared_errors", "test_accuracies", "seeds")
 """Fields of the record that are too long to print."""
 
 
 @dataclass(frozen=True)
-class Options:
+class Command:
     """Train resistor networks on a task; print error or accuracy, write a record and figures."""
 
     preset: PresetOptions = field(default_factory=PresetOptions)
@@ -31,27 +29,30 @@ class Options:
     """Folder for the figures: history of the training; network before and after."""
 
 
-def main(options: Options) -> None:
+def main(asked: Command) -> None:
     """Train, print, write.
 
     Raises:
       UserError: an option is out of range, or a file cannot be written; before the training.
     """
-    if options.json:
-        if options.json.is_dir():
-            raise UserError(f"--json names a folder, {options.json}; give the name of a file")
-        _check_writable(options.json.parent)
-    if options.figures:
-        _check_writable(options.figures)
-    run = run_preset(options.preset)
+    resolve(asked.preset)  # before any folder is made
+    if asked.json:
+        with files.naming(asked.json):  # a name that is too long
+            is_folder = asked.json.is_dir()
+        if is_folder:
+            raise UserError(f"--json names a folder, {asked.json}; give the name of a file")
+        _check_writable(asked.json.parent)
+    if asked.figures:
+        _check_writable(asked.figures)
+    run = run_preset(asked.preset)
     values = run.record.to_json()
     for name, value in values.items():
         if name not in LISTS:
             print(f"{name:28} {value}")
-    if options.json:
-        files.atomic_write(options.json, json.dumps(values, indent=1) + "\n")
-    if options.figures:
-        _draw(run, options.figures)
+    if asked.json:
+        files.atomic_write(asked.json, json.dumps(values, indent=1) + "\n")
+    if asked.figures:
+        _draw(run, asked.figures)
 
 
 def _check_writable(folder: Path) -> None:
@@ -75,8 +76,7 @@ def _draw(run: PresetRun, folder: Path) -> None:
 
 def command(argv: Sequence[str] | None = None) -> int:
     """The command's exit code; `argv` without the program's name, by default from `sys`."""
-    parts = (tyro.conf.OmitArgPrefixes,)
-    return exit_code(lambda: main(tyro.cli(Options, args=argv, config=parts)))
+    return exit_code(lambda: main(options.parse(Command, argv)))
 
 
 if __name__ == "__main__":
