@@ -19,6 +19,7 @@ from matplotlib.figure import Figure
 from physjax.files import atomic_write
 
 Format = Literal["png", "svg", "pdf"]
+FORMATS: tuple[Format, ...] = ("png", "svg", "pdf")
 PNG: tuple[Format, ...] = ("png",)
 
 # Okabe & Ito's palette, which most colour-blind readers can tell apart.
@@ -64,7 +65,7 @@ def figure(
     with matplotlib.rc_context(_RC):
         fig = Figure(figsize=(width, height), layout="constrained")
         yield fig
-        for file in figure_files(fig, path, formats):
+        for file in figure_files(path, formats) if fig.axes else ():
             buffer, kind = BytesIO(), file.suffix[1:]
             with warnings.catch_warnings():
                 # A letter that the font lacks, in a name somebody chose, becomes a box.
@@ -73,9 +74,9 @@ def figure(
             atomic_write(file, buffer.getvalue())
 
 
-def figure_files(fig: Figure, path: Path, formats: Sequence[Format]) -> list[Path]:
-    """The files that `fig` becomes: `path` with one suffix more; none for a figure without axes."""
-    return [path.with_name(f"{path.name}.{kind}") for kind in formats] if fig.axes else []
+def figure_files(path: Path, formats: Sequence[Format]) -> list[Path]:
+    """The files that a figure becomes: `path` with one suffix more."""
+    return [path.with_name(f"{path.name}.{kind}") for kind in formats]
 
 
 def series_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:

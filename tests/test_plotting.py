@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
 
 from physjax import plotting
+from physjax.report.registry import draw_figures
 
 LONG = (
     "googlenet with divisive-from-1 on scikit-learn digits (CIFAR-10 not at hand), recipe smoke, "
@@ -75,10 +77,16 @@ def test_a_figure_is_the_same_file_in_every_format_whenever_it_is_drawn(tmp_path
     assert len(list(tmp_path.iterdir())) == 6
 
 
-def test_nothing_drawn_is_nothing_written(tmp_path: Path) -> None:
-    with plotting.figure(tmp_path / "x") as fig:
-        pass
-    assert plotting.figure_files(fig, tmp_path / "x", ("png",)) == []
+def test_nothing_drawn_is_nothing_written_and_what_was_drawn_before_goes(tmp_path: Path) -> None:
+    """A figure of other numbers than those of the tables beside it would mislead."""
+
+    def plot(numbers: list[float], fig: Figure) -> None:
+        if numbers:
+            fig.subplots().plot(numbers)
+
+    drawn = draw_figures({"x": plot}, [1.0, 2.0], tmp_path, ("png", "svg"))
+    assert sorted(tmp_path.iterdir()) == drawn == [tmp_path / "x.png", tmp_path / "x.svg"]
+    assert draw_figures({"x": plot}, [], tmp_path, ("png",)) == []
     assert list(tmp_path.iterdir()) == []
 
 

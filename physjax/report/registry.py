@@ -21,7 +21,8 @@ def draw_figures(
 ) -> list[Path]:
     """Draw each of `plots` from `subject` on an empty figure, and write it by its name.
 
-    A plot whose subject has nothing for it adds no axes to its figure, and no file is written.
+    A plot whose subject has nothing for it adds no axes to its figure; no file is written, and one
+    that was drawn before is removed.
 
     Returns:
         The files: for each figure as many as there are formats.
@@ -30,5 +31,9 @@ def draw_figures(
     for name, plot in plots.items():
         with plotting.figure(folder / name, formats=formats) as fig:
             plot(subject, fig)
-        written += plotting.figure_files(fig, folder / name, formats)
+        if fig.axes:
+            written += plotting.figure_files(folder / name, formats)
+        else:
+            for file in plotting.figure_files(folder / name, plotting.FORMATS):
+                file.unlink(missing_ok=True)
     return written

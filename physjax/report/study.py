@@ -120,6 +120,8 @@ def report_study(
     atomic_write(written[0], "\n".join(text))
     for file, (name, table) in zip(written[1:], tables.items(), strict=True):
         atomic_write(file, table.to_csv(columns=_CSV[name], index=False, lineterminator="\n"))
+    for name in _CSV.keys() - tables.keys():
+        (path / f"{name}.csv").unlink(missing_ok=True)
     if latex:
         written.append(path / "tables.tex")
         parts = [render(tables[name], c, "latex_booktabs") for name, c in columns.items()]

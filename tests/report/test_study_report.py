@@ -101,9 +101,14 @@ def test_an_arm_that_failed_with_every_seed_has_a_line_and_no_figures(
     failed: str, tmp_path: Path
 ) -> None:
     """With `n` both arms did: there is no figure at all, and no comparison."""
-    runs = {name: (None if failed in name else value) for name, value in RUNS.items()}
-    studies.write(tmp_path / "s", studies.study(), runs)
+    folder = studies.write(tmp_path / "s", studies.study(), RUNS)
+    report_study(tmp_path / "s")
+    for cell in plan(studies.study()):
+        if failed in cell.name:
+            folder.write(studies.failed(studies.study(), cell))
     written = {p.name for p in report_study(tmp_path / "s")}
+    assert not (tmp_path / "s" / "differences.csv").exists()
+    assert not (tmp_path / "s" / "figures" / "differences.png").exists()
     assert "differences.csv" not in written
     assert "differences.png" not in written
     assert ("accuracy_digits.png" in written) is (failed == "ring")
