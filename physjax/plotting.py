@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -86,6 +86,11 @@ def series_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
         name: {"color": color, "marker": marker}
         for name, (color, marker) in zip(dict.fromkeys(names), cycle, strict=False)
     }
+
+
+def label_width(labels: Iterable[str]) -> float:
+    """About the inches that the longest of `labels` takes."""
+    return 0.09 * max(map(len, labels), default=0)
 
 
 def start_at_zero(axes: Axes) -> None:

@@ -24,8 +24,9 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     arms = arms[arms["n"] > 0]
     models, names = (list(dict.fromkeys(arms[column])) for column in ("model", "arm"))
     step = 0.8 / len(names)
-    width = 2.6 + len(models) * max(1.05, 0.38 * len(names))
-    fig.set_size_inches(max(5.0, width), 4.3)
+    width = len(models) * max(1.05, 0.38 * len(names))
+    labelled = plotting.label_width([*names, "paper, mean"])
+    fig.set_size_inches(max(5.0, 1.7 + width + labelled), max(4.3, 0.6 + 0.24 * len(names)))
     axes = fig.subplots()
     labels: dict[str, Any] = {}
     for arm in arms.itertuples():
@@ -61,7 +62,8 @@ def draw_curves(frames: StudyFrames, fig: Figure) -> None:
 
     The line is the mean over the seeds, the band one standard deviation to either side.
     """
-    fig.set_size_inches(9.5, 4.0)
+    names = frames.epochs["arm"].unique()
+    fig.set_size_inches(10.2 + plotting.label_width(names), max(4.0, 0.6 + 0.24 * len(names)))
     panels = fig.subplots(1, 2)
     for name, epochs in frames.epochs.groupby("arm", sort=False):
         style, runs = frames.styles[str(name)], epochs["seed"].nunique()
@@ -80,7 +82,7 @@ def draw_curves(frames: StudyFrames, fig: Figure) -> None:
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _set_percent(panels[0])
     plotting.set_loss_scale(panels[1])
-    panels[0].legend(fontsize="small")
+    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     model = frames.runs["model"].iloc[0]
     fig.suptitle(f"{model} on {frames.title}: mean ± sd over seeds", wrap=True)
 
@@ -94,7 +96,6 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
         return
     differences = difference_frame(frames.pairs)
     several = differences["dataset"].nunique() > 1
-    fig.set_size_inches(7.0, 1.8 + 0.42 * len(differences))
     axes = fig.subplots()
     labels = []
     for y, line in enumerate(differences.itertuples()):
@@ -109,6 +110,7 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
         where = f" ({line.dataset})" if several else ""
         labels.append(f"{line.model}, {line.arm} − {line.control}{where}")
     axes.axvline(0, color="k", linewidth=1)
+    fig.set_size_inches(5.0 + plotting.label_width(labels), 1.8 + 0.42 * len(labels))
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")

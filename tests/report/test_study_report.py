@@ -14,6 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 import studies
+from physjax import plotting
 from physjax.config import RECIPES
 from physjax.grid import Cell, Study, plan
 from physjax.records import RecordError
@@ -253,6 +254,22 @@ def test_the_figure_that_the_docs_add(tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr("physjax.report.study.FIGURES", figures.FIGURES)
     studies.write(tmp_path / "s", studies.study(), RUNS)
     assert tmp_path / "s" / "figures" / "seconds_digits.png" in report_study(tmp_path / "s")
+
+
+def test_many_arms_with_long_names_leave_room_for_what_is_drawn(tmp_path: Path) -> None:
+    axes = {"optim": {"learning_rate": [0.05, 0.1, 0.2], "momentum": [0.8, 0.9]}}
+    planned = studies.study(seeds=(0,), axes=axes)
+    runs = plan(planned)
+    frames = study_frames([studies.record(planned, c, 0.9, 0.8) for c in runs], runs)
+    for name, (_, plot) in figures.FIGURES.items():
+        with plotting.figure(tmp_path / name) as fig:
+            plot(frames, fig)
+        for axes_drawn in fig.axes:
+            box = axes_drawn.get_window_extent()
+            assert box.width > 200, name
+            assert box.height > 150, name
+            inside = axes_drawn.get_legend()
+            assert inside is None or inside.get_window_extent().x0 >= box.x1
 
 
 def test_latex_has_booktabs_and_no_letter_that_pdflatex_does_not_know(tmp_path: Path) -> None:
