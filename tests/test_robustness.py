@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parents[1]
 def configure(folder: Path, law: str, rule: str = "backprop") -> Config:
     base = RECIPES["smoke"]
     name = law if rule == "backprop" else f"{law}-{rule}"
+    # Resistances far from 1, so that leaving them out would be noticed.
+    own = {} if rule == "backprop" else {"gamma": 5.0}
     return dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, name="cnn", law=law, width=0.1),
@@ -38,8 +40,7 @@ def configure(folder: Path, law: str, rule: str = "backprop") -> Config:
         run=dataclasses.replace(
             base.run, runs_dir=str(folder), devices=1, name=name, eval_batch_size=150
         ),
-        # Resistances far from 1, so that leaving them out would be noticed.
-        rule=dataclasses.replace(base.rule, update_rule=rule, gamma=5.0),
+        rule=dataclasses.replace(base.rule, update_rule=rule, **own),
     )
 
 
