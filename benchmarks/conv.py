@@ -4,7 +4,7 @@
 
 Output, gradient by the input and gradient by the kernel are timed one by one, all ways in turns, so
 that whatever else the machine does hits all of them alike; a figure is the median of the turns.
-The rules in `physjax.conv_plan` and in `physjax.pooling` come from these figures.
+The rules in `physjax.ops.conv_algorithm` and in `physjax.ops.pool` come from these figures.
 XLA_FLAGS and GLIBC_TUNABLES of the environment are used where they are set.
 """
 
@@ -28,9 +28,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import Array
 
-from physjax.conv import conv
-from physjax.conv_plan import Method, choose
-from physjax.pooling import max_pool
+from physjax.ops.conv import conv
+from physjax.ops.conv_algorithm import Method, choose
+from physjax.ops.pool import max_pool
 
 PARTS = ("forward", "input_gradient", "kernel_gradient")
 

@@ -2,9 +2,9 @@
 
     python benchmarks/loop.py --json results/benchmarks/loop.json
 
-A run of `physjax.loop.fit` whose compiled train steps are timed one by one: their share of the time
-from an epoch's start to the end of its last step. Both are of the same seconds, so that a noisy
-machine does not matter. The evaluation and the saving that follow are work of their own.
+A run of `physjax.train.loop.fit` whose compiled train steps are timed one by one: their share of
+the time from an epoch's start to the end of its last step. Both are of the same seconds, so that a
+noisy machine does not matter. The evaluation and the saving that follow are work of their own.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ def measure(model: str, examples: int) -> dict[str, float]:
     import numpy as np
     from rich.console import Console
 
-    from physjax import data, loop
+    from physjax import data
     from physjax.config import RECIPES
-    from physjax.step import train_step
+    from physjax.train import loop
+    from physjax.train.step import train_step
 
     base = RECIPES["fast"]
     what = dataclasses.replace(

@@ -41,7 +41,7 @@ def task(
 
     from physjax.config import RECIPES
     from physjax.data import DATASETS, DatasetInfo
-    from physjax.task import Task
+    from physjax.train.setup import Task
 
     spec = DATASETS["cifar10"]
     info = DatasetInfo(
@@ -73,10 +73,10 @@ def task(
 def ready(what: Any) -> tuple[Any, Any, tuple[Any, ...]]:
     """The compiled train step of a Task, the state it starts from, and its further arguments."""
     from physjax import runtime
-    from physjax.devices import compile_step, place
-    from physjax.state import init_state
-    from physjax.step import train_step
-    from physjax.task import epoch_order
+    from physjax.train.setup import epoch_order
+    from physjax.train.sharding import compile_step, place
+    from physjax.train.state import init_state
+    from physjax.train.step import train_step
 
     state = place(what, init_state(what))
     order = place(what, epoch_order(0, 0, what.train_size))
@@ -116,10 +116,10 @@ def predict(batch_size: int = 500, folded: bool = True, **model: Any) -> Callabl
 
     import jax
 
-    from physjax.fold import fold
+    from physjax.evaluate.robustness import predictor
     from physjax.models import law_name
-    from physjax.robustness import predictor
-    from physjax.state import init_state
+    from physjax.nn.fold import fold
+    from physjax.train.state import init_state
 
     what = task(batch_size, **model)
     run = dataclasses.replace(what.config.run, eval_batch_size=batch_size)

@@ -29,10 +29,10 @@ def start_up(model: str, data_dir: str | None) -> dict[str, float]:
 
     from physjax import data, loop  # noqa: F401
     from physjax.config import RECIPES
-    from physjax.devices import compile_step, place
-    from physjax.state import init_state
-    from physjax.step import eval_step, train_step
-    from physjax.task import Task, epoch_order
+    from physjax.train.setup import Task, epoch_order
+    from physjax.train.sharding import compile_step, place
+    from physjax.train.state import init_state
+    from physjax.train.step import eval_step, train_step
 
     seconds = {"import": time.perf_counter() - start}
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import describe
-from physjax.conv_plan import Plan
+from physjax.ops.conv_algorithm import Plan
 
 RECORDS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from measuring import options, write
-from physjax.study_records import StudyRecord, read_record
+from physjax.study.folder import StudyRecord, read_record
 
 
 def seconds_to(record: StudyRecord, level: float) -> float | None:

@@ -30,7 +30,7 @@ class Force(nn.Module):
 
 
 class Layer(nn.Sequential):
-    """Convolution, batch norm, force, ReLU, as in physjax.layers.PhysicsLayer."""
+    """Convolution, batch norm, force, ReLU, as in physjax.nn.physics.PhysicsLayer."""
 
     def __init__(
         self,

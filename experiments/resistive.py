@@ -1,83 +1,13 @@
-"""Train networks of resistors: `python experiments/resistive.py --task iris --seeds 20`."""
+"""Train networks of resistors.
+
+The same as `physjax resistive`.
+"""
 
 from __future__ import annotations
 
-import json
 import sys
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
 
-from physjax import files, options
-from physjax.cli import exit_code
-from physjax.errors import UserError
-from physjax.resistive.runner import PresetOptions, PresetRun, resolve, run_preset
-
-LISTS = ("squared_errors", "test_accuracies", "seeds")
-"""Fields of the record that are too long to print."""
-
-
-@dataclass(frozen=True)
-class Command:
-    """Train resistor networks on a task; print error or accuracy, write a record and figures."""
-
-    preset: PresetOptions = field(default_factory=PresetOptions)
-    json: Path | None = None
-    """Where to write the record."""
-    figures: Path | None = None
-    """Folder for the figures: history of the training; network before and after."""
-
-
-def main(asked: Command) -> None:
-    """Train, print, write.
-
-    Raises:
-      UserError: an option is out of range, or a file cannot be written; before the training.
-    """
-    resolve(asked.preset)  # before any folder is made
-    if asked.json:
-        with files.naming(asked.json):  # a name that is too long
-            is_folder = asked.json.is_dir()
-        if is_folder:
-            raise UserError(f"--json names a folder, {asked.json}; give the name of a file")
-        _check_writable(asked.json.parent)
-    if asked.figures:
-        _check_writable(asked.figures)
-    run = run_preset(asked.preset)
-    values = run.record.to_json()
-    for name, value in values.items():
-        if name not in LISTS:
-            print(f"{name:28} {value}")
-    if asked.json:
-        files.atomic_write(asked.json, json.dumps(values, indent=1) + "\n")
-    if asked.figures:
-        _draw(run, asked.figures)
-
-
-def _check_writable(folder: Path) -> None:
-    """Refuse a folder that cannot be written now, and not only after the training."""
-    with files.naming(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-
-
-def _draw(run: PresetRun, folder: Path) -> None:
-    from physjax import plotting
-    from physjax.resistive import figures
-
-    stem = f"resistive_{run.record.task}_{run.record.rule}"
-    with plotting.figure(folder / f"{stem}_history", 10.0, 4.0) as fig:
-        figures.draw_history(fig, run.history, f"{run.record.task}, {run.record.rule} rule")
-    with plotting.figure(folder / f"{stem}_network", 9.0, 8.0) as fig:
-        figures.draw_states(fig, run.before[0], run.after[0], run.examples[0])
-
-
-def command(argv: Sequence[str] | None = None) -> int:
-    """The command's exit code; `argv` without the program's name, by default from `sys`."""
-    return exit_code(lambda: main(options.parse(Command, argv)))
-
+from physjax.cli import run
 
 if __name__ == "__main__":
-    sys.exit(command())
+    sys.exit(run("resistive"))

@@ -14,10 +14,10 @@ _HOMES = {
     "RECIPES": "config",
     "ForceLaw": "forces",
     "LAWS": "forces",
-    "PhysicsLayer": "layers",
+    "PhysicsLayer": "nn.physics",
     "MODELS": "models",
     "build": "models",
-    "fit": "loop",
+    "fit": "train.loop",
     "load": "data",
     "RunFolder": "records",
 }

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from physjax.grid import Cell, Study, plan
 from physjax.records import DataFacts, DeviceFacts, EpochRecord, Result
-from physjax.study_records import StudyFolder, StudyRecord
+from physjax.study.design import Cell, Study, plan
+from physjax.study.folder import StudyFolder, StudyRecord
 
 MACHINE = DeviceFacts(platform="cpu", kind="cpu", count=1, hosts=1, host_cores=2)
 

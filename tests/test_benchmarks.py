@@ -15,7 +15,7 @@ import pytest
 from physjax import resistive
 from physjax.config import RECIPES
 from physjax.models import build, init_variables
-from physjax.task import stream_key
+from physjax.train.setup import stream_key
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))

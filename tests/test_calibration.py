@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
-from physjax.calibration import BINS, classification_metrics
+from physjax.evaluate.metrics import BINS, classification_metrics
 
 
 def test_numbers_worked_out_by_hand() -> None:

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from damage import damage
-from physjax.checkpoint import CheckpointError, Checkpoints, check_path
 from physjax.errors import UserError
+from physjax.train.checkpoint import CheckpointError, Checkpoints, check_path
 
 STEPS = (5, 10, 15)
 """Of these the last two are kept."""

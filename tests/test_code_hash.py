@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from physjax.code_hash import code_of
 from physjax.errors import UserError
 from physjax.forces import DIVISIVE, LRN, ForceLaw
+from physjax.records.code_hash import code_of
 
 PLUGIN = '''
 """Laws of somebody's own."""
@@ -132,14 +132,14 @@ def test_values_that_a_function_carries_count() -> None:
 
 
 def test_laws_of_the_house_know_their_helpers_and_no_more() -> None:
-    assert code_of(DIVISIVE).module == "physjax.forces.divisive, physjax.forces.normalization"
+    assert code_of(DIVISIVE).module == "physjax.forces.divisive, physjax.forces.neighborhood"
     assert code_of(DIVISIVE).sha256 != code_of(LRN).sha256
     renamed = dataclasses.replace(LRN, name="other", equation="", source="")
     assert code_of(renamed) == code_of(LRN)
 
 
 NO_FILE = """
-from physjax.code_hash import code_of
+from physjax.records.code_hash import code_of
 WEIGHT = {weight}
 def helper(y):
     return WEIGHT * y

@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from physjax import cli, loop, options
-from physjax.choices import without_effect
+from physjax.cli import common, options
 from physjax.config import (
     RECIPES,
     SETTINGS,
@@ -25,6 +24,8 @@ from physjax.config import (
     to_dict,
 )
 from physjax.errors import UserError
+from physjax.train import loop
+from physjax.train.choices import without_effect
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -246,16 +247,16 @@ def test_every_field_is_an_option_and_a_setting() -> None:
             words.append(f"--{'no-' if before else ''}{options.flag(key)}")
         else:
             words += [f"--{options.flag(key)}", str(wanted[key])]
-    assert cli.parse(words).config == start.set_all(wanted)
+    assert common.parse(words).config == start.set_all(wanted)
     assert start.set_all(parse_settings(f"{k}={v}".lower() for k, v in wanted.items())) == (
         start.set_all(wanted)
     )
 
 
 def test_settings_and_options_of_a_command_line_are_the_same_fields() -> None:
-    plain = cli.parse(["--epochs", "3", "--width", "0.5", "--name", "x"]).config
+    plain = common.parse(["--epochs", "3", "--width", "0.5", "--name", "x"]).config
     words = ["--set", "optim.epochs=3", "model.width=0.5", "--set", "run.name=x"]
-    assert cli.parse(words).config == plain
+    assert common.parse(words).config == plain
     assert plain == Config().replace(optim={"epochs": 3}, model={"width": 0.5}, run={"name": "x"})
 
 
@@ -275,7 +276,7 @@ def test_settings_and_options_of_a_command_line_are_the_same_fields() -> None:
 )
 def test_a_command_line_that_cannot_be_is_refused(words: list[str], message: str) -> None:
     with pytest.raises(ConfigError, match=message):
-        cli.parse(words)
+        common.parse(words)
 
 
 def test_help_shows_every_name_there_is() -> None:
@@ -292,22 +293,22 @@ def test_help_shows_every_name_there_is() -> None:
 
 def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stop:
-        cli.parse(["--learning-speed", "3"])
+        common.parse(["--learning-speed", "3"])
     assert stop.value.code == 2
     assert "learning-speed" in capsys.readouterr().err
 
 
 def test_an_unknown_recipe_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"'slow'.*fast, paper, smoke"):
-        cli.parse(["--recipe", "slow"])
+        common.parse(["--recipe", "slow"])
 
 
 def test_exit_codes(capsys: pytest.CaptureFixture[str]) -> None:
     def refuse() -> None:
         raise UserError("no such thing; try another")
 
-    assert cli.exit_code(lambda: None) == 0
-    assert cli.exit_code(refuse) == 2
+    assert common.exit_code(lambda: None) == 0
+    assert common.exit_code(refuse) == 2
     assert capsys.readouterr().err == "error: no such thing; try another\n"
 
 

@@ -13,8 +13,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import Array, export, lax
 
-from physjax.conv import conv
-from physjax.conv_plan import Plan, choose
+from physjax.ops.conv import conv
+from physjax.ops.conv_algorithm import Plan, choose
 
 # Largest error in float32, in units of the root mean square of what is computed.
 TOLERANCE = {"direct": 1e-5, "patch": 1e-5, "winograd2": 3e-5, "winograd4": 3e-4}

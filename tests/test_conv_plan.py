@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from physjax.conv_plan import Plan, choose
+from physjax.ops.conv_algorithm import Plan, choose
 
 
 def test_choose_depends_on_platform_and_shape() -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from physjax.corruptions import CORRUPTIONS, SEVERITIES, Images, corrupt
+from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, Images, corrupt
 
 
 @pytest.fixture(scope="module")

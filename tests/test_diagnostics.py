@@ -7,10 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from physjax.diagnostics import diagnostics, law_parameters
 from physjax.forces import get_law
-from physjax.layers import DIAGNOSTICS, PhysicsLayer
+from physjax.nn.physics import DIAGNOSTICS, PhysicsLayer
 from physjax.rules import RULES
+from physjax.train.diagnostics import diagnostics, law_parameters
 
 
 def applied(law: str, shift: float, rule: str = "backprop") -> dict[str, dict[str, float]]:

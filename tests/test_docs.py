@@ -17,13 +17,14 @@ import pytest
 from flax import linen as nn
 from test_step import configure, run_steps
 
-from physjax import cli, data, resistive
+from physjax import data, resistive
+from physjax.cli import common
 from physjax.config import ModelConfig
-from physjax.fold import fold
 from physjax.forces import LAWS, ForceLaw, neighbor_sum
-from physjax.layers import PhysicsLayer
 from physjax.models import MODELS, ModelSpec, build
-from physjax.pooling import max_pool
+from physjax.nn.fold import fold
+from physjax.nn.physics import PhysicsLayer
+from physjax.ops.pool import max_pool
 from physjax.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,12 +64,12 @@ def test_the_options_that_the_readme_lists_exist(capsys: pytest.CaptureFixture[s
     options = re.findall(r"--[a-z-]+", " ".join(listed))
     assert len(options) > 10
     with pytest.raises(SystemExit):
-        cli.parse(["--help"])
+        common.parse(["--help"])
     known = set(re.findall(r"--[a-z-]+", capsys.readouterr().out))
     assert set(options) <= known
 
 
-@pytest.mark.parametrize("name", ["forces.ring", "forces.normalization"])
+@pytest.mark.parametrize("name", ["forces.ring", "forces.neighborhood"])
 def test_examples_in_docstrings(name: str) -> None:
     outcome = doctest.testmod(importlib.import_module(f"physjax.{name}"))
     assert outcome.attempted > 0

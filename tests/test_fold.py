@@ -9,9 +9,9 @@ import pytest
 from jax import export
 
 from physjax.config import ModelConfig
-from physjax.fold import fold, foldable
 from physjax.forces import LAWS, ForceLaw
 from physjax.models import build, init_variables
+from physjax.nn.fold import fold, foldable
 from short import SHORT, build_short, cut
 
 

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from physjax.forces import LAWS, ForceLaw, LawError, check_law, get_law, neighbor_sum
 from physjax.forces.divisive import WEIGHTS
-from physjax.forces.normalization import exponential_weights, neighborhood_sum
-from physjax.layers import PhysicsLayer
+from physjax.forces.neighborhood import exponential_weights, neighborhood_sum
+from physjax.nn.physics import PhysicsLayer
 
 # LRN's channels lie on a line, as published.
 RING_LAWS = [name for name in LAWS if name != "lrn"]

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 import studies
 from physjax.config import ConfigError, differences
-from physjax.grid import Cell, Study, control_of, plan
-from physjax.grid_files import from_options, read_toml, to_toml
+from physjax.study.design import Cell, Study, control_of, plan
+from physjax.study.files import from_options, read_toml, to_toml
 
 
 def test_the_plan_has_every_run_once_and_whole_pairs_first() -> None:

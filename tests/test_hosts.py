@@ -16,10 +16,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from physjax import cli, hosts
-from physjax.hosts import HostError
-from physjax.loop import fit
+from physjax.cli import common
 from physjax.records import RunFolder
+from physjax.train import multihost
+from physjax.train.loop import fit
+from physjax.train.multihost import HostError
 
 ROOT = Path(__file__).resolve().parents[1]
 WORDS = (
@@ -69,7 +70,7 @@ def two_hosts(*words: str) -> Iterator[list[subprocess.Popen[str]]]:
 @pytest.mark.slow
 def test_two_hosts_train_as_one_and_stop_and_go_on_together(tmp_path: Path) -> None:
     """SIGTERM to the second host alone stops both at one step; what follows is the same run."""
-    config = cli.parse([*WORDS, "--runs-dir", str(tmp_path / "one"), "--devices", "4"]).config
+    config = common.parse([*WORDS, "--runs-dir", str(tmp_path / "one"), "--devices", "4"]).config
     one = fit(config)
     words = (*WORDS, "--runs-dir", str(tmp_path / "two"))
     folder = RunFolder(tmp_path / "two" / "run")
@@ -109,7 +110,7 @@ def test_two_hosts_train_as_one_and_stop_and_go_on_together(tmp_path: Path) -> N
 @pytest.mark.slow
 def test_what_one_host_cannot_do_ends_both(tmp_path: Path) -> None:
     """A run folder of another config: the first host says why, the second that it was the other."""
-    other = cli.parse([*WORDS, "--runs-dir", str(tmp_path), "--learning-rate", "0.5"]).config
+    other = common.parse([*WORDS, "--runs-dir", str(tmp_path), "--learning-rate", "0.5"]).config
     RunFolder(tmp_path / "run").open(other)
     with two_hosts(*WORDS, "--runs-dir", str(tmp_path)) as processes:
         outputs = [process.communicate(timeout=60) for process in processes]
@@ -119,16 +120,16 @@ def test_what_one_host_cannot_do_ends_both(tmp_path: Path) -> None:
 
 
 def test_one_host_agrees_with_itself() -> None:
-    assert hosts.is_lead_host()
-    assert not hosts.is_multihost()
-    assert hosts.allmax(7) == 7
-    hosts.assert_equal("images", "they differ")
+    assert multihost.is_lead_host()
+    assert not multihost.is_multihost()
+    assert multihost.allmax(7) == 7
+    multihost.assert_equal("images", "they differ")
 
 
 def test_half_of_the_variables_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JAX_COORDINATOR_ADDRESS", "localhost:1")
     with pytest.raises(HostError, match="JAX_NUM_PROCESSES, JAX_PROCESS_ID is not; set all"):
-        hosts.initialize_distributed()
+        multihost.initialize_distributed()
 
 
 def test_without_a_cluster_the_variables_are_named() -> None:

@@ -11,12 +11,13 @@ from typing import Any
 
 import pytest
 
-from physjax import data, files, loop, runtime
-from physjax.checkpoint import CheckpointError
-from physjax.cli import exit_code
+from physjax import data, files, runtime
+from physjax.cli.common import exit_code
 from physjax.errors import Interrupted, NotFinite
-from physjax.loop import fit
 from physjax.records import RunFolder
+from physjax.train import loop
+from physjax.train.checkpoint import CheckpointError
+from physjax.train.loop import fit
 from runs import assert_same, configure
 
 

@@ -14,8 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physjax.forces import LAWS, neighbor_sum
-from physjax.layers import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
-from physjax.pooling import max_pool
+from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
+from physjax.ops.pool import max_pool
 
 NORM = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 

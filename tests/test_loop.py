@@ -19,8 +19,8 @@ import pytest
 
 from physjax.config import Config, ConfigError, run_name
 from physjax.errors import Interrupted, NotFinite
-from physjax.loop import fit
 from physjax.records import RecordError, RunFolder, RunRecord
+from physjax.train.loop import fit
 from runs import configure, parameters, without_times
 
 
@@ -82,9 +82,9 @@ def test_a_folder_that_is_no_run_is_refused(tmp_path: Path) -> None:
 
 COMMAND = """
 import sys
-from physjax.cli import exit_code
+from physjax.cli.common import exit_code
 from physjax.config import from_dict
-from physjax.loop import fit
+from physjax.train.loop import fit
 import json, jax
 sys.exit(exit_code(lambda: fit(from_dict(json.loads(sys.argv[1])))))
 """
@@ -150,7 +150,7 @@ def test_stopping_between_any_two_steps_resumes_bit_for_bit(
     whole: tuple[Path, RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A signal in the middle of the second epoch, and one while it is evaluated."""
-    from physjax import loop
+    from physjax.train import loop
 
     config = configure(tmp_path)
     seen: list[int] = []

@@ -9,7 +9,12 @@ import pytest
 
 from physjax.config import ModelConfig, OptimConfig
 from physjax.models import build, init_variables
-from physjax.optim import convolution_bias_mask, kernel_mask, make_optimizer, make_schedule
+from physjax.train.optimizer import (
+    convolution_bias_mask,
+    kernel_mask,
+    make_optimizer,
+    make_schedule,
+)
 
 
 def test_schedule_rises_to_the_peak_and_falls_to_zero() -> None:

@@ -18,18 +18,18 @@ import pytest
 from rich.console import Console
 
 import studies
-from physjax import forces, provenance
+from physjax import forces
 from physjax.config import RECIPES, Config
 from physjax.errors import UserError
-from physjax.grid import Cell, Study
-from physjax.loop import fit
-from physjax.origin import SETTINGS, check_code, current_origin
-from physjax.provenance import OriginError
-from physjax.records import RecordError, RunFolder, RunRecord
+from physjax.evaluate.robustness import evaluate
+from physjax.records import RecordError, RunFolder, RunRecord, provenance
+from physjax.records.provenance import OriginError
 from physjax.report.study import report_study
-from physjax.robustness import evaluate
-from physjax.study import Place, carry_out, listing, survey
-from physjax.study_records import StudyFolder
+from physjax.study.design import Cell, Study
+from physjax.study.folder import StudyFolder
+from physjax.study.runner import Place, carry_out, listing, survey
+from physjax.train.loop import fit
+from physjax.train.origin import SETTINGS, check_code, current_origin
 
 LAW = """
 from physjax.forces import ForceLaw

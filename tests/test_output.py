@@ -10,14 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from physjax.output import steady
-from physjax.progress import Display
+from physjax.train.output import steady
+from physjax.train.progress import Display
 
 JOB = """
 import logging, os, sys, time, warnings
-from physjax.cli import exit_code
+from physjax.cli.common import exit_code
 from physjax.errors import UserError
-from physjax.progress import Display
+from physjax.train.progress import Display
 
 def job():
     with open(sys.argv[1], "w") as file, Display("run", 10) as display:

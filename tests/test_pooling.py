@@ -15,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import Array
 
-from physjax.layers import PhysicsLayer
-from physjax.pooling import adaptive_avg_pool, avg_pool, max_pool
+from physjax.nn.physics import PhysicsLayer
+from physjax.ops.pool import adaptive_avg_pool, avg_pool, max_pool
 
 
 def distinct(shape: tuple[int, ...], seed: int = 0) -> Array:

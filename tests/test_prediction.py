@@ -9,9 +9,9 @@ import pytest
 
 import studies
 from physjax.config import Config
-from physjax.grid import Cell, plan
-from physjax.prediction import Costs, earlier_runs
 from physjax.records import RunFolder
+from physjax.study.cost import Costs, earlier_runs
+from physjax.study.design import Cell, plan
 
 GRID = studies.study(models=("cnn", "alexnet"), datasets=("digits", "mnist"), seeds=(0, 1))
 

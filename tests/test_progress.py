@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from physjax.progress import Display, format_seconds
+from physjax.train.progress import Display, format_seconds
 
 
 def shown(terminal: bool) -> str:

@@ -9,8 +9,16 @@ from typing import Any
 
 import pytest
 
-from physjax import provenance
-from physjax.provenance import Code, Images, Origin, OriginError, Session, changes, summarize
+from physjax.records import provenance
+from physjax.records.provenance import (
+    Code,
+    Images,
+    Origin,
+    OriginError,
+    Session,
+    changes,
+    summarize,
+)
 
 HERE = Session(
     started="2026-11-25 08:00:00 +0000",

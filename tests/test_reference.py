@@ -17,13 +17,13 @@ import optax
 import pytest
 from flax import linen as nn
 
-from physjax import pooling
 from physjax.config import RECIPES, ModelConfig
 from physjax.data import DATASETS, DatasetInfo, augment
 from physjax.models import MODELS, alexnet, base, build, cnn, googlenet, vgg
-from physjax.state import init_state
-from physjax.step import train_step
-from physjax.task import Task
+from physjax.ops import pool
+from physjax.train.setup import Task
+from physjax.train.state import init_state
+from physjax.train.step import train_step
 from short import cut
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing: install the extra `bench`")
@@ -239,7 +239,7 @@ def test_every_base_has_pytorchs_gradients(
         double = ours(jnp.float64, compiler_options={"xla_backend_optimization_level": 0})
 
     for module in (alexnet, base, cnn, googlenet, vgg):
-        assert module.max_pool is pooling.max_pool
+        assert module.max_pool is pool.max_pool
         monkeypatch.setattr(module, "max_pool", flax_pool)
     with jax.enable_x64(True):
         plain = build(dataclasses.replace(config, conv="direct"), 5, dtype=jnp.float64)

@@ -15,15 +15,15 @@ import numpy as np
 import pytest
 
 from physjax import data
-from physjax.checkpoint import CheckpointError
 from physjax.config import RECIPES, Config, ConfigError
+from physjax.evaluate.record import read_robustness
+from physjax.evaluate.robustness import _move, _views, evaluate, predictor, restore
 from physjax.files import Locked
-from physjax.loop import fit
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
-from physjax.robustness import _move, _views, evaluate, predictor, restore
-from physjax.robustness_record import read_robustness
-from physjax.task import Task
+from physjax.train.checkpoint import CheckpointError
+from physjax.train.loop import fit
+from physjax.train.setup import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -178,7 +178,7 @@ def test_what_cannot_be_evaluated_is_said(
     copy = tmp_path / "copy"
     shutil.copytree(path, copy)
     (copy / "robustness.json").unlink(missing_ok=True)
-    with pytest.raises(RecordError, match=r"has not been evaluated: python experiments/evaluate"):
+    with pytest.raises(RecordError, match=r"has not been evaluated: physjax evaluate"):
         report_robustness(copy)
 
     result = json.loads((copy / "result.json").read_text())

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,28 +20,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import studies
-from physjax import cli, options, schema
+from physjax import schema
+from physjax.cli import common, options
+from physjax.cli import evaluate as evaluate_command
+from physjax.cli import study as study_command
 from physjax.config import RECIPES, SETTINGS, Config, from_dict, parse_settings, run_name, to_dict
 from physjax.errors import UserError
-from physjax.grid import plan
-from physjax.grid_files import read_toml, to_toml
 from physjax.records import EpochRecord, RecordError, Result, RunFolder
-from physjax.study_records import StudyFolder, read_record
-
-
-def command(name: str) -> Any:
-    """A file of experiments/, imported."""
-    path = Path(__file__).resolve().parents[1] / "experiments" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(f"experiments_{name}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-study_command, evaluate_command = command("study"), command("evaluate")
+from physjax.study.design import plan
+from physjax.study.files import read_toml, to_toml
+from physjax.study.folder import StudyFolder, read_record
 
 
 def fuzz(examples: int) -> Callable[[Any], Any]:
@@ -108,7 +94,7 @@ def test_command_lines_of_runs(words: list[tuple[str, Any]], joined: bool) -> No
     line = [part for word, value in words for part in (word, shown(value))]
     if joined:
         line = [f"{word}={shown(value)}" for word, value in words]
-    refused_in_words(lambda: cli.parse(line))
+    refused_in_words(lambda: common.parse(line))
 
 
 STUDY = st.sampled_from(

@@ -11,13 +11,13 @@ import time
 
 import pytest
 
-from physjax import signals
+from physjax.train import signals
 
 START = """
 import hashlib, signal, sys, time
 from pathlib import Path
-from physjax import signals
-from physjax.cli import exit_code
+from physjax.train import signals
+from physjax.cli.common import exit_code
 from physjax.errors import Interrupted
 
 def work():

@@ -13,10 +13,10 @@ import pytest
 from physjax import data
 from physjax.config import RECIPES, Config, ConfigError
 from physjax.data import augment
-from physjax.devices import compile_step, place
-from physjax.state import Metrics, TrainState, init_state
-from physjax.step import eval_step, evaluation_starts, train_step
-from physjax.task import Task, epoch_order, stream_key
+from physjax.train.setup import Task, epoch_order, stream_key
+from physjax.train.sharding import compile_step, place
+from physjax.train.state import Metrics, TrainState, init_state
+from physjax.train.step import eval_step, evaluation_starts, train_step
 from short import SHORT, build_short, cut
 
 SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "conv": "direct"}

@@ -18,18 +18,18 @@ import pytest
 from rich.console import Console
 
 import studies
-from physjax import study as study_module
 from physjax.config import ConfigError
 from physjax.data import DataError
 from physjax.errors import Interrupted
 from physjax.files import Locked, exclusive_lock
-from physjax.grid import Cell, Study, plan
-from physjax.grid_files import to_toml
 from physjax.records import EpochRecord, RecordError, RunFolder
-from physjax.state import init_state
-from physjax.study import Place, carry_out, check, listing, survey, total
-from physjax.study_display import StudyDisplay
-from physjax.study_records import StudyFolder, StudyRecord
+from physjax.study import runner as study_module
+from physjax.study.design import Cell, Study, plan
+from physjax.study.files import to_toml
+from physjax.study.folder import StudyFolder, StudyRecord
+from physjax.study.progress import StudyDisplay
+from physjax.study.runner import Place, carry_out, check, listing, survey, total
+from physjax.train.state import init_state
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -220,7 +220,7 @@ def test_other_images_of_the_same_name_are_refused_before_anything_is_run(tmp_pa
 def test_arms_of_a_seed_start_from_the_same_kernels() -> None:
     """What makes runs pairs, beside the batches that follow from the seed."""
     from physjax import data
-    from physjax.task import Task
+    from physjax.train.setup import Task
 
     study = grid(arms={"scaled-bias": {"optim": {"bias_scale": 16.0}}}, seeds=(0, 1))
     starts = {}
@@ -284,7 +284,7 @@ def test_totals() -> None:
 
 def test_one_display_with_the_time_left_of_the_whole_study() -> None:
     """A run's own bar below the study's, on one terminal, and the study's forecast in it."""
-    from physjax.progress import Display
+    from physjax.train.progress import Display
 
     console = Console(force_terminal=True, width=160, record=True)
     with StudyDisplay("bases", 18, console) as display:

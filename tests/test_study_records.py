@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 import studies
-from physjax.grid import Cell, plan
 from physjax.records import RecordError, RunRecord
-from physjax.study_records import StudyFolder, portable
+from physjax.study.design import Cell, plan
+from physjax.study.folder import StudyFolder, portable
 
 RING = Cell("cnn", "ring", "digits", 1)
 

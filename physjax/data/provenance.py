@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 
 from physjax import files
+from physjax.data.catalog import KNOWN_COPIES
 from physjax.data.spec import DatasetSpec
-from physjax.data.table import KNOWN_COPIES
 
 NAME = "physjax.json"
 """The file beside TFDS's own in a prepared folder."""
@@ -47,7 +47,7 @@ def title_and_notice(spec: DatasetSpec, folder: Path, fingerprint: str) -> tuple
         f"{spec.title} (unverified copy)",
         f"{spec.title.upper()} IN {folder} IS AN UNVERIFIED COPY: its fingerprint "
         f"{fingerprint[:12]} is not known, and nothing says that it was prepared from the "
-        "published files; every title says so. experiments/prepare.py with another --data-dir "
+        "published files; every title says so. physjax prepare with another --data-dir "
         "prepares it from them.",
     )
 

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from physjax.forces.law import ForceLaw, Params
-from physjax.forces.normalization import exponential_weights, normalizing_force
+from physjax.forces.neighborhood import exponential_weights, normalizing_force
 
 # Neighbours weigh exp(-|j| / 2); beyond 4 channels the weight is below a tenth of a channel's own.
 WEIGHTS = exponential_weights(2.0, 4)

@@ -34,9 +34,9 @@ class ForceLaw:
     says so by `starts_plain`.
 
     `form` says how the force depends on y, and with it where the force acts. Both claims are
-    checked by numbers where a layer or `physjax.fold` first meets the law (:func:`check`).
+    checked by numbers where a layer or `physjax.nn.fold` first meets the law (:func:`check`).
 
-    - "constant", not at all: after the norm. It folds into a bias (`physjax.fold`).
+    - "constant", not at all: after the norm. It folds into a bias (`physjax.nn.fold`).
     - "linear", force(y) = y @ M: before the norm, and so on kernel and bias, whose last axis is the
       output channel like that of y. It folds into the kernel. Nothing is lost to the norm, which
       subtracts what is common to all pixels and undoes no mixing of channels.

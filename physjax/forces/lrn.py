@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 
 from physjax.forces.law import ForceLaw, Params
-from physjax.forces.normalization import normalizing_force
+from physjax.forces.neighborhood import normalizing_force
 
 NEIGHBORS = 2
 """Channels on each side: the paper's n = 5 with the channel itself."""

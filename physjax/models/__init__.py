@@ -13,9 +13,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.config import ConfigError, ModelConfig
-from physjax.connection import PLAIN, Connection
 from physjax.forces import LAWS, get_law
-from physjax.layers import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
 from physjax.models.alexnet import ALEXNET, PHYSICS
 from physjax.models.base import AUXILIARY, Classifier, ModelSpec
 from physjax.models.cnn import CNN
@@ -23,6 +21,8 @@ from physjax.models.densenet import DENSENET
 from physjax.models.googlenet import GOOGLENET
 from physjax.models.resnet import RESNET18, RESNET20
 from physjax.models.vgg import VGG11, VGG16
+from physjax.nn.connection import PLAIN, Connection
+from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
 from physjax.schema import suggestion
 
 MODELS: dict[str, ModelSpec] = {

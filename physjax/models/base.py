@@ -10,8 +10,8 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from physjax.layers import LayerFactory
-from physjax.pooling import max_pool
+from physjax.nn.physics import LayerFactory
+from physjax.ops.pool import max_pool
 
 AUXILIARY = "auxiliary"
 """The collection in which a network leaves the logits of its auxiliary heads in training, each

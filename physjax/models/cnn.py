@@ -13,7 +13,7 @@ import jax
 from flax import linen as nn
 
 from physjax.models.base import Classifier, ModelSpec
-from physjax.pooling import max_pool
+from physjax.ops.pool import max_pool
 
 
 class BasicCNN(Classifier):

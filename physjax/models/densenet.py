@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.models.base import Classifier, ModelSpec
-from physjax.pooling import avg_pool
+from physjax.ops.pool import avg_pool
 
 
 class DenseNet(Classifier):

@@ -14,9 +14,9 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from physjax.layers import LayerFactory
 from physjax.models.base import AUXILIARY, Classifier, ModelSpec
-from physjax.pooling import adaptive_avg_pool, max_pool
+from physjax.nn.physics import LayerFactory
+from physjax.ops.pool import adaptive_avg_pool, max_pool
 
 # Channels by block: 1x1; reduced, 3x3; reduced, second 3x3; after the pool. None: a pool.
 _BLOCKS: dict[str, tuple[int, int, int, int, int, int] | None] = {

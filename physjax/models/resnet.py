@@ -11,8 +11,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from physjax.layers import LayerFactory
 from physjax.models.base import Classifier, ModelSpec
+from physjax.nn.physics import LayerFactory
 
 
 class BasicBlock(nn.Module):

@@ -8,7 +8,7 @@ import jax
 from flax import linen as nn
 
 from physjax.models.base import Classifier, ModelSpec
-from physjax.pooling import adaptive_avg_pool, max_pool
+from physjax.ops.pool import adaptive_avg_pool, max_pool
 
 _FEATURES = (64, 128, 256, 512, 512)
 

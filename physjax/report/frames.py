@@ -10,13 +10,13 @@ from typing import Any
 import pandas as pd
 
 from physjax.config import Config
-from physjax.grid import Cell, control_of
 from physjax.plotting import series_styles
 from physjax.report.paper import is_the_papers, published
 from physjax.report.physics import physics_frame
 from physjax.report.statistics import paired
 from physjax.report.titles import setting
-from physjax.study_records import StudyRecord
+from physjax.study.design import Cell, control_of
+from physjax.study.folder import StudyRecord
 
 ARM = ["dataset", "model", "arm"]
 """The columns by which runs are of one arm; such runs differ in the seed."""

@@ -12,13 +12,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax import plotting
+from physjax.evaluate.record import RobustnessRecord, read_robustness
 from physjax.files import atomic_write
 from physjax.records import RunFolder
 from physjax.report.confusion import plot_confusion
 from physjax.report.registry import draw_figures
 from physjax.report.tables import NOTHING, Column, render
 from physjax.report.titles import run_title
-from physjax.robustness_record import RobustnessRecord, read_robustness
 
 Evaluation = tuple[RobustnessRecord, str]
 """The record, and the heading of its figures."""

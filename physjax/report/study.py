@@ -9,14 +9,14 @@ import pandas as pd
 
 from physjax import plotting
 from physjax.files import atomic_write
-from physjax.grid import PLAIN, plan
-from physjax.provenance import summarize
 from physjax.records import RecordError
+from physjax.records.provenance import summarize
 from physjax.report.figures import FIGURES
 from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, study_frames
 from physjax.report.registry import draw_figures
 from physjax.report.tables import accuracy_columns, difference_columns, render
-from physjax.study_records import StudyFolder
+from physjax.study.design import PLAIN, plan
+from physjax.study.folder import StudyFolder
 
 _NOTES = """\
 Accuracies in percent, of the last epoch: nothing is selected on the test set. `train` is measured
@@ -82,8 +82,7 @@ def report_study(
     records = folder.read(runs)
     if not records:
         raise RecordError(
-            f"no run of the study in {path} has ended yet; run it: python experiments/study.py "
-            f"--name {path.name}"
+            f"no run of the study in {path} has ended yet; run it: physjax study --name {path.name}"
         )
     frames = study_frames(list(records.values()), runs, paper=paper)
     tables = {"accuracy": arm_frame(frames.runs), "runs": frames.runs[~frames.runs["failed"]]}
@@ -92,7 +91,7 @@ def report_study(
     text = [
         f"# Study {path.name}\n",
         f"{len(records)} of {len(runs)} runs have ended. Made by "
-        f"`python experiments/study.py --name {path.name}` from the grid in study.toml.\n",
+        f"`physjax study --name {path.name}` from the grid in study.toml.\n",
         *([f"{frames.title}.\n"] if frames.title else []),
         "## Accuracy\n",
         render(tables["accuracy"], columns["accuracy"]),

@@ -27,9 +27,9 @@ import jax.numpy as jnp
 import numpy as np
 
 from physjax.config import RuleConfig
-from physjax.connection import Connection
+from physjax.nn.connection import Connection
+from physjax.nn.taps import PERTURBATIONS, SOURCE, zero_perturbations
 from physjax.rules.rule import LearningRule, Network, Tree, Update
-from physjax.taps import PERTURBATIONS, SOURCE, zero_perturbations
 
 
 def squared_drop_changes(

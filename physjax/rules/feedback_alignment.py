@@ -19,8 +19,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from physjax.connection import Apply, Connection
-from physjax.layers import he_kernel_init
+from physjax.nn.connection import Apply, Connection
+from physjax.nn.physics import he_kernel_init
 from physjax.rules.backprop import gradient_update
 from physjax.rules.rule import LearningRule
 

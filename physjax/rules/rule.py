@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import jax
 from flax import struct
 
-from physjax.connection import PLAIN, Connection
+from physjax.nn.connection import PLAIN, Connection
 
 T = TypeVar("T")
 Tree = Any
@@ -23,7 +23,7 @@ class Outputs(struct.PyTreeNode):
     batch_stats: Tree
     """The running statistics after the pass; an empty dict without a norm."""
     voltages: Tree
-    """What the layers' taps recorded (`physjax.taps`); an empty dict where there are none."""
+    """What the layers' taps recorded (`physjax.nn.taps`); an empty dict where there are none."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,7 @@ class Network:
 
     loss: Callable[[Tree, Tree], tuple[jax.Array, Outputs]]
     """(params, perturbations) -> this device's part of the mean loss over the batch, in nats.
-    Perturbations are those of `physjax.taps`, or an empty dict."""
+    Perturbations are those of `physjax.nn.taps`, or an empty dict."""
     examples: jax.Array
     """Examples in the whole batch, over all devices."""
     sum_over_devices: Callable[[T], T]

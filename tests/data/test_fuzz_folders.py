@@ -22,9 +22,9 @@ from hypothesis import strategies as st
 
 from physjax.data import DATASETS, DataError, Split
 from physjax.data.cache import cached
-from physjax.data.prepared import find_prepared, read_layout, read_prepared
 from physjax.data.provenance import title_and_notice
 from physjax.data.shards import read_shard
+from physjax.data.tfds_folder import find_prepared, read_layout, read_prepared
 from physjax.errors import UserError
 
 JSON = st.recursive(

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physjax.data import DataError, Split
-from physjax.data.subset import hold_out, take_stratified
+from physjax.data.split import hold_out, take_stratified
 
 
 def numbered(counts: list[int]) -> Split:

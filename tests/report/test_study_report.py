@@ -16,13 +16,13 @@ from matplotlib.figure import Figure
 import studies
 from physjax import plotting
 from physjax.config import RECIPES
-from physjax.grid import Cell, Study, plan
 from physjax.records import RecordError
 from physjax.report import figures
 from physjax.report.frames import StudyFrames, arm_frame, difference_frame, study_frames
 from physjax.report.paper import is_the_papers
 from physjax.report.study import report_study
-from physjax.study_records import StudyFolder
+from physjax.study.design import Cell, Study, plan
+from physjax.study.folder import StudyFolder
 
 ROOT = Path(__file__).resolve().parents[2]
 

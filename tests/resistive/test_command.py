@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import importlib.util
 import io
 import json
 import os
@@ -13,31 +12,18 @@ import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from physjax import options
+from physjax.cli import options
+from physjax.cli import resistive as command
 from physjax.errors import UserError
 from physjax.resistive.runner import PresetRecord, ResolvedOptions, resolve
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = ROOT / "experiments" / "resistive.py"
-
-
-def imported() -> Any:
-    spec = importlib.util.spec_from_file_location("experiments_resistive", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-command = imported()
 
 
 def test_it_prints_and_writes_record_and_figures(

@@ -13,10 +13,10 @@ from test_step import assert_close, configure, run_steps
 
 from physjax.config import RECIPES
 from physjax.data import load
-from physjax.fold import fold
-from physjax.layers import PhysicsLayer
+from physjax.nn.fold import fold
+from physjax.nn.physics import PhysicsLayer
+from physjax.nn.taps import PERTURBATIONS, VOLTAGES, zero_perturbations
 from physjax.rules.coupled import COUPLED, moved_resistances, squared_drop_changes
-from physjax.taps import PERTURBATIONS, VOLTAGES, zero_perturbations
 
 
 @pytest.fixture(scope="module")

@@ -14,9 +14,9 @@ from test_step import configure, run_steps
 
 from physjax.config import RECIPES, recipe
 from physjax.data import load
-from physjax.layers import Dense, PhysicsLayer
-from physjax.loop import fit
+from physjax.nn.physics import Dense, PhysicsLayer
 from physjax.rules import RULES
+from physjax.train.loop import fit
 
 CONNECTION = RULES["feedback-alignment"].connection
 

@@ -12,11 +12,11 @@ from test_step import assert_close, configure, run_steps
 
 from physjax.config import RECIPES, ConfigError, ModelConfig
 from physjax.data import load
-from physjax.fold import fold
-from physjax.loop import resolve
 from physjax.models import MODELS, build, init_variables
+from physjax.nn.fold import fold
+from physjax.nn.taps import VOLTAGES
 from physjax.rules import RULES, get_rule
-from physjax.taps import VOLTAGES
+from physjax.train.loop import resolve
 
 
 @pytest.fixture(scope="module")

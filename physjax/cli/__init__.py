@@ -1,0 +1,45 @@
+"""The commands: each parses its options and calls the package."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+COMMANDS = {
+    "train": "train one model from a recipe, and draw its figures",
+    "study": "carry out a study: models x laws x data sets x seeds, with tables and figures",
+    "evaluate": "evaluate a trained run: clean, corrupted, calibration, classes",
+    "prepare": "prepare a data set in a TFDS folder, without TensorFlow",
+    "resistive": "train networks of resistors by the paper's Eq. (1) and its kin",
+}
+"""Each is a file of this package with a function `main`."""
+
+
+def run(name: str) -> int:
+    """Do the command of that name with the options in `sys.argv`; its exit code."""
+    from physjax.cli import common
+
+    return common.exit_code(importlib.import_module(f"physjax.cli.{name}").main)
+
+
+def main() -> int:
+    """`physjax COMMAND ...`, as installed and as `python -m physjax`; the exit code."""
+    words = sys.argv[1:]
+    if words and words[0] in COMMANDS:
+        sys.argv = [f"physjax {words[0]}", *words[1:]]
+        return run(words[0])
+    if words == ["--version"]:
+        from physjax import runtime
+
+        print(f"physjax {runtime.versions()['physjax']}")
+        return 0
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
+    usage = "usage: physjax COMMAND [options]; physjax COMMAND --help tells its options"
+    text = "\n".join([usage, "", *lines])
+    if words in (["--help"], ["-h"]):
+        print(text)
+        return 0
+    problem = f"there is no command {words[0]!r}" if words else "a command is missing"
+    print(f"error: {problem}\n{text}", file=sys.stderr)
+    return 2

@@ -1,0 +1,99 @@
+"""The command line of a training run: a recipe, and any field of it overridden."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+import tyro
+
+from physjax.cli import options
+from physjax.config import SETTINGS, Config, ConfigError, parse_settings, recipe, to_dict
+from physjax.errors import Interrupted, NotFinite, UserError
+from physjax.train import output
+
+
+@dataclass(frozen=True)
+class Command:
+    """What `physjax train` is asked to do."""
+
+    config: Config = field(default_factory=Config)
+    set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """Fields of the config by their dotted names: --set optim.epochs=3 model.width=0.5"""
+    dry_run: bool = False
+    """Print the resolved config as JSON and stop."""
+    summary: bool = False
+    """Print the table of layers, parameters and FLOPs and stop."""
+    fresh: bool = False
+    """Start anew. The folder of the earlier run is renamed to <name>.old-1, or the next number."""
+    distributed: bool = False
+    """Train over several hosts: the same command on each of them (docs/hosts.md)."""
+    figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """Of the figures: one file each for every format named."""
+
+
+def parse(argv: Sequence[str] | None = None, description: str | None = None) -> Command:
+    """The command that `argv` (default: sys.argv[1:]) describes, its settings in its config.
+
+    The recipe is read first, since every other option's default is the recipe's. An option that
+    does not exist ends the process with a message and exit code 2, as does `--help` with 0.
+    Raises ConfigError for a value that cannot be, and a field that is set twice.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--recipe", default="fast")
+    try:
+        name = first.parse_known_args(arguments)[0].recipe
+    except argparse.ArgumentError:
+        name = "fast"
+    start = recipe(name)
+    command = options.parse(Command, arguments, Command(config=start), description)
+    settings = parse_settings(text for group in command.set for text in group)
+    for key in settings:
+        if SETTINGS[key].get(command.config) != SETTINGS[key].get(start):
+            raise ConfigError(f"{key} is set twice, by --set and by --{options.flag(key)}")
+    return dataclasses.replace(command, config=command.config.set_all(settings), set=())
+
+
+def dump(config: Config) -> str:
+    """`config` as indented JSON."""
+    return json.dumps(to_dict(config), indent=2)
+
+
+def exit_code(job: Callable[[], None]) -> int:
+    """Do `job`, and say on stderr what a user should know where it cannot be done.
+
+    0: done; 1: the training diverged; 2: it cannot be done as asked; 128 + n: ended by signal n.
+    """
+    # No command shows a window. An inherited backend, of a notebook, may not even be installed.
+    os.environ["MPLBACKEND"] = "agg"
+    with output.settled():
+        try:
+            job()
+        except UserError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 2
+        except NotFinite as error:
+            print(f"error: {error}", file=sys.stderr)
+            return 1
+        except Interrupted as stop:
+            print(stop, file=sys.stderr)
+            return stop.exit_code
+        except KeyboardInterrupt:
+            print("stopped by SIGINT", file=sys.stderr)
+            return 128 + signal.SIGINT
+        except OSError as error:
+            # A full disk, a folder without permission: of the machine, not of the program.
+            if error.errno is None or error.strerror is None:
+                raise
+            named = "" if error.filename is None else f"{os.fsdecode(error.filename)}: "
+            print(f"error: {named}{error.strerror}", file=sys.stderr)
+            return 2
+    return 0

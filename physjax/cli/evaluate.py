@@ -1,0 +1,63 @@
+"""Evaluate a trained run on its test set; write a table and figures into its folder.
+
+physjax evaluate runs/physics-cifar10-fast-seed0-1a2b3c
+
+is one pass over the images as they are; --corruptions adds seven kinds of corrupted images, each in
+five severities, and --corruptions blur jpeg two of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from physjax import runtime
+from physjax.cli import options
+
+Corruption = Literal[
+    "gaussian noise", "blur", "brightness", "contrast", "jpeg", "occlusion", "shift"
+]
+Format = Literal["png", "svg", "pdf"]
+
+
+@dataclass(frozen=True)
+class Command:
+    """Which run, and how it is evaluated."""
+
+    run: tyro.conf.Positional[Path]
+    """The run's folder."""
+    tta: Literal["none", "mirror", "mirror+shift"] = "none"
+    """Average the probabilities over views of each image."""
+    corruptions: tuple[Corruption, ...] | None = None
+    """Corrupted images too, in five severities each: these, or without a name all of them."""
+    other_code: bool = False
+    """Evaluate also where the law's or the base model's code is not what was trained."""
+    data_dir: str | None = None
+    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    figure_format: tuple[Format, ...] = ("png",)
+    """Of the figures: one file each for every format named."""
+
+
+def main() -> None:
+    command = options.parse(Command, description=__doc__)
+    runtime.configure(restart=True)
+    runtime.require_devices()
+
+    # After configure(), which must stand before the first use of JAX.
+    from physjax.evaluate.corruptions import CORRUPTIONS
+    from physjax.evaluate.robustness import evaluate
+    from physjax.report.robustness import report_robustness
+
+    evaluate(
+        command.run,
+        tta=command.tta,
+        data_dir=command.data_dir,
+        corruptions=tuple(CORRUPTIONS) if command.corruptions == () else command.corruptions or (),
+        other_code=command.other_code,
+        log=print,
+    )
+    for path in report_robustness(command.run, command.figure_format):
+        print(path)

@@ -1,0 +1,153 @@
+"""The options of a training run's command line, made of the fields of the config.
+
+An option is a field: `--epochs` is `optim.epochs`, which `--set optim.epochs=3` sets too.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import typing
+from collections.abc import Sequence
+from typing import Annotated, Any, TypeVar
+
+import tyro
+from tyro import constructors
+
+from physjax import schema
+from physjax.config import RECIPES, SETTINGS, Config, ConfigError
+from physjax.config.names import check_name, check_text
+
+T = TypeVar("T")
+
+MODELS = (
+    *("cnn", "alexnet", "physics", "vgg11", "vgg16", "googlenet", "resnet18", "resnet20"),
+    "densenet",
+)
+RULES = ("backprop", "coupled", "feedback-alignment")
+LAWS = ("none", "ring", "spring", "divisive", "lrn")
+DATASETS = ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "digits")
+"""What help shows, and what is in the registries that it would take too long to import."""
+
+_FLAGS = {"model.name": "model"}
+_CHOICES = {
+    "model.name": MODELS,
+    "model.law": ("default", *LAWS),
+    "rule.update_rule": RULES,
+    "data.dataset": ("auto", *DATASETS),
+}
+
+
+def flag(key: str) -> str:
+    """The option for the field of that dotted name, without its dashes."""
+    return _FLAGS.get(key, key.partition(".")[2]).replace("_", "-")
+
+
+def choices(names: Sequence[str]) -> Any:
+    """How help shows an option that takes one of `names`, or that of a plug-in."""
+    return tyro.conf.arg(metavar=f"{{{','.join(names)}}}")
+
+
+def parse(
+    kind: type[T],
+    argv: Sequence[str] | None = None,
+    default: T | None = None,
+    description: str | None = None,
+) -> T:
+    """The `kind`, a dataclass, that `argv` (default: sys.argv[1:]) describes.
+
+    A Config in it is checked as it is made. What tyro refuses ends the process with a message and
+    exit code 2, as does `--help` with 0.
+    Raises ConfigError for an option that is given twice, and for text that is not UTF-8.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    _check(words)
+    registry = constructors.ConstructorRegistry()
+    registry.struct_rule(_unchecked)
+    given: dict[str, Any] = {} if default is None else {"default": default}
+    found = tyro.cli(
+        kind,
+        args=words,
+        description=description,
+        registry=registry,
+        config=(tyro.conf.OmitArgPrefixes,),
+        **given,
+    )
+    changes = {
+        f.name: getattr(found, f.name).made()
+        for f in dataclasses.fields(found)
+        if isinstance(getattr(found, f.name), _Later)
+    }
+    return dataclasses.replace(found, **changes) if changes else found
+
+
+def folder_name(name: str, option: str) -> str:
+    """`name`, if it can be a folder's. Raises ConfigError, naming the option."""
+    try:
+        return check_name(name)
+    except ValueError as error:
+        raise ConfigError(f"{option} is {schema.show(name)}; {error}") from None
+
+
+@dataclasses.dataclass(frozen=True)
+class _Later:
+    """A part of a config, or a whole one, before its values are checked.
+
+    tyro shows an error of a constructor in its own words and frame; this lets the config say it.
+    """
+
+    kind: type
+    values: dict[str, Any]
+
+    def made(self) -> Any:
+        parts = {k: v.made() if isinstance(v, _Later) else v for k, v in self.values.items()}
+        return self.kind(**parts)
+
+
+_PARTS = {
+    name: kind
+    for name, kind in typing.get_type_hints(Config).items()
+    if dataclasses.is_dataclass(kind)
+}
+
+
+def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstructorSpec | None:
+    if info.type is not Config and info.type not in _PARTS.values():
+        return None
+    kind = typing.cast(type, info.type)
+    names = {part: name for name, part in _PARTS.items()}
+    fields = []
+    for f in dataclasses.fields(kind):
+        key = f"{names.get(kind, '')}.{f.name}"
+        hint: Any = typing.get_type_hints(kind)[f.name]
+        if key in SETTINGS:
+            shown = f"{{{','.join(_CHOICES[key])}}}" if key in _CHOICES else None
+            hint = Annotated[hint, tyro.conf.arg(name=flag(key), metavar=shown)]
+            doc = SETTINGS[key].doc
+        else:
+            hint = Annotated[hint, choices(tuple(RECIPES))] if f.name == "recipe" else hint
+            doc = "What every other option's default comes from." if f.name == "recipe" else ""
+        fields.append(
+            constructors.StructFieldSpec(
+                name=f.name, type=hint, default=getattr(info.default, f.name), helptext=doc
+            )
+        )
+    return constructors.StructConstructorSpec(
+        instantiate=lambda **values: _Later(kind, values), fields=tuple(fields)
+    )
+
+
+def _check(argv: Sequence[str]) -> None:
+    seen = set()
+    for word in argv:
+        try:
+            check_text(word)
+        except ValueError as error:
+            raise ConfigError(f"an option is {schema.show(word)}; {error}") from None
+        name = word.partition("=")[0].replace("_", "-")
+        if not name.startswith("--") or name == "--set":
+            continue
+        name = f"--{name[2:].removeprefix('no-')}"
+        if name in seen:
+            raise ConfigError(f"{name} is given twice; leave out one of them")
+        seen.add(name)

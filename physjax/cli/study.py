@@ -1,0 +1,117 @@
+"""Carry out a study: models x laws x data sets x seeds, with tables and figures at its end.
+
+physjax study --name bases --models cnn alexnet --laws none ring --datasets digits
+
+The same command again, or `--name bases` alone, runs what is missing. A grid may also come from a
+small TOML file: `--grid experiments/studies/bases.toml`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from physjax import runtime
+from physjax.cli import options
+from physjax.config import RECIPES, ConfigError
+from physjax.study.design import Study
+from physjax.study.files import arm_settings, from_options, read_toml
+from physjax.study.folder import StudyFolder
+
+
+@dataclass(frozen=True)
+class Command:
+    """Which study, and what to do with it."""
+
+    name: str | None = None
+    """The study's folder below results_dir. None: the name of the grid's file."""
+    grid: Path | None = None
+    """A TOML file with the grid. Without it and without models: the study.toml of the folder."""
+    models: Annotated[tuple[str, ...], options.choices(options.MODELS)] = ()
+    """Base models."""
+    laws: Annotated[tuple[str, ...], options.choices(options.LAWS)] = ()
+    """Force laws; none given: none ring."""
+    datasets: Annotated[tuple[str, ...], options.choices(options.DATASETS)] = ()
+    """Data sets; none given: cifar10."""
+    seeds: int | None = None
+    """How many, from 0. Not given: 3."""
+    recipe: Annotated[str | None, options.choices(tuple(RECIPES))] = None
+    """Not given: fast."""
+    bias_scale: float | None = None
+    """Add the control arm scaled-bias: plain, the biases' learning rate multiplied by this."""
+    set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
+    """Fields of the config for every run: --set optim.epochs=3 model.width=0.5"""
+    dry_run: bool = False
+    """List the settings of every arm, the runs and their predicted cost, and stop."""
+    fresh: bool = False
+    """Make those runs anew that are of other code or settings than is here; the earlier ones are
+    kept as <name>.old-1, or the next number."""
+    report: bool = False
+    """Run nothing; make tables and figures of the records there are."""
+    figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """Of the figures: one file each for every format named."""
+    latex: bool = False
+    """Write tables.tex too (package booktabs)."""
+    paper: bool = False
+    """Show the paper's accuracies beside arms that were not trained by its recipe, too."""
+    results_dir: Path = Path("results")
+    runs_dir: Path = Path("runs")
+    data_dir: str | None = None
+    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    devices: int | None = None
+    """How many local devices to use; None: all."""
+
+
+def find_grid(command: Command, folder: StudyFolder) -> Study:
+    """The grid that the command names: by its options, its file, or the study's folder."""
+    settings = [text for group in command.set for text in group]
+    axes = (command.laws, command.datasets, command.seeds, command.recipe, command.bias_scale)
+    given = bool(command.models or settings) or any(o not in (None, ()) for o in axes)
+    if command.grid is not None and given:
+        raise ConfigError("the grid comes from a file or from options; leave out one of them")
+    if command.grid is not None:
+        return read_toml(command.grid)
+    if not given:
+        return folder.read_study()
+    return from_options(
+        command.models,
+        command.laws or ("none", "ring"),
+        command.datasets or ("cifar10",),
+        3 if command.seeds is None else command.seeds,
+        command.recipe or Study.recipe,
+        settings,
+        command.bias_scale,
+    )
+
+
+def main() -> None:
+    command = options.parse(Command, description=__doc__)
+    name = command.name if command.name is not None or command.grid is None else command.grid.stem
+    name = options.folder_name("study" if name is None else name, "--name")
+    study = find_grid(command, StudyFolder(command.results_dir / name))
+
+    if not command.report:
+        runtime.configure(restart=True)
+        runtime.require_devices()
+        # After configure(), which must stand before the first use of JAX.
+        from physjax.study.runner import Place, carry_out, listing, survey
+
+        place = Place(command.results_dir, command.runs_dir, command.data_dir, command.devices)
+        if command.dry_run:
+            runs = survey(name, study, place)
+            print("\n".join([*arm_settings(study), "", *listing(runs)]))
+            return
+        carry_out(name, study, place, fresh=command.fresh)
+
+    from physjax.report.study import report_study
+
+    for path in report_study(
+        command.results_dir / name,
+        command.figure_format,
+        latex=command.latex,
+        paper=command.paper,
+    ):
+        print(path)

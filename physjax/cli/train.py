@@ -1,0 +1,45 @@
+"""Train one model from a recipe, and draw its figures.
+
+physjax train --model physics
+
+The same command again goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from physjax import runtime
+from physjax.cli import common
+
+
+def main() -> None:
+    command = common.parse(description=__doc__)
+    runtime.configure(restart=True)
+
+    # After configure(), which must stand before the first use of JAX.
+    from physjax import data
+    from physjax.config import run_name
+    from physjax.models.summary import summary
+    from physjax.train import loop, multihost
+
+    if command.distributed:
+        multihost.initialize_distributed()
+    if not command.dry_run:
+        runtime.require_devices()
+    if command.dry_run:
+        print(common.dump(loop.resolve(command.config)))
+    elif command.summary:
+        config = loop.resolve(command.config)
+        classes = data.DATASETS[config.data.dataset].num_classes
+        print(summary(config.model, classes, config.optim.batch_size))
+    else:
+        from physjax.report.run import report_run
+
+        record = loop.fit(command.config, fresh="yes" if command.fresh else "no")
+        if not multihost.is_lead_host():
+            return
+        folder = Path(command.config.run.runs_dir) / run_name(record.config)
+        report_run(folder, command.figure_format)
+        assert record.result is not None
+        print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {folder / 'figures'}")

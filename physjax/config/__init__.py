@@ -1,0 +1,53 @@
+"""The configuration of a run: its fields, the recipes, and the dotted names that set them."""
+
+from physjax.config.fields import (
+    AugmentConfig,
+    Config,
+    ConfigError,
+    DataConfig,
+    ModelConfig,
+    OptimConfig,
+    RuleConfig,
+    RunConfig,
+    Trait,
+    nested,
+)
+from physjax.config.settings import (
+    RECIPES,
+    SETTINGS,
+    Setting,
+    differences,
+    from_dict,
+    get_setting,
+    identity,
+    parse_settings,
+    recipe,
+    run_name,
+    to_dict,
+    without_effect,
+)
+
+__all__ = [
+    "RECIPES",
+    "SETTINGS",
+    "AugmentConfig",
+    "Config",
+    "ConfigError",
+    "DataConfig",
+    "ModelConfig",
+    "OptimConfig",
+    "RuleConfig",
+    "RunConfig",
+    "Setting",
+    "Trait",
+    "differences",
+    "from_dict",
+    "get_setting",
+    "identity",
+    "nested",
+    "parse_settings",
+    "recipe",
+    "run_name",
+    "to_dict",
+    "without_effect",
+]

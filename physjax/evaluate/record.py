@@ -1,0 +1,74 @@
+"""What an evaluation leaves in a run's folder: robustness.json. Nothing here imports JAX."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from physjax.evaluate.metrics import ClassificationMetrics
+from physjax.files import atomic_write, read_text
+from physjax.records import RecordError
+
+FILE = "robustness.json"
+
+
+@dataclass(frozen=True)
+class CorruptionMetrics:
+    """How the network did on images that one corruption had changed in one severity."""
+
+    severity: int
+    strength: float
+    """In the unit that `RobustnessRecord.quantities` names."""
+    accuracy: float
+    loss: float
+    """Mean cross-entropy in nats."""
+    calibration_error: float
+
+
+@dataclass(frozen=True)
+class RobustnessRecord:
+    """A trained network on its test images, as they are and corrupted."""
+
+    tta: str
+    """The views that probabilities were averaged over."""
+    folded: bool
+    """Whether the force was merged into the convolutions."""
+    examples: int
+    class_names: list[str]
+    clean: ClassificationMetrics
+    quantities: dict[str, str]
+    """By corruption, what its strength measures."""
+    corruptions: dict[str, list[CorruptionMetrics]]
+    """By name, each in growing severity; empty where the clean images alone were evaluated."""
+
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+
+_SCHEMA = TypeAdapter(RobustnessRecord)
+
+
+def write_robustness(run: Path, record: RobustnessRecord) -> None:
+    """Write `record` into the folder of a run."""
+    atomic_write(run / FILE, _SCHEMA.dump_json(record, indent=2).decode() + "\n")
+
+
+def read_robustness(run: Path) -> RobustnessRecord:
+    """The record in the folder of a run.
+
+    Raises:
+        RecordError: the run has not been evaluated, or the record is damaged.
+    """
+    path = run / FILE
+    if not path.exists():
+        raise RecordError(f"{run} has not been evaluated: physjax evaluate {run}")
+    try:
+        return _SCHEMA.validate_json(read_text(path))
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise RecordError(
+            f"{path} is no record of an evaluation ({where}: {first['msg']}); evaluate the run "
+            f"again: physjax evaluate {run}"
+        ) from error

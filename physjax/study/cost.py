@@ -1,0 +1,107 @@
+"""What a run will cost, from the records of runs that ended on a machine like this one."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from physjax.config import Config
+from physjax.data import DATASETS
+from physjax.errors import UserError
+from physjax.records import DeviceFacts, Result, RunFolder
+from physjax.study.folder import read_record
+
+Ended = tuple[Config, Result]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Predicted seconds of a whole run, and what the prediction stands on."""
+
+    seconds: float | None
+    """None: no record says anything about it."""
+    basis: str
+
+
+class Costs:
+    """Predicts from ended runs: seconds to compile, and seconds for each image that is trained on.
+
+    `machine` is what this machine is; runs of other machines say nothing
+    and are left out.
+    """
+
+    def __init__(self, ended: Iterable[Ended], machine: DeviceFacts) -> None:
+        self._machine = machine
+        self._ended: list[Ended] = []
+        for config, result in ended:
+            self.add(config, result)
+
+    def add(self, config: Config, result: Result) -> None:
+        """Take one more run into account."""
+        try:
+            _seconds_per_image(result)
+        except (KeyError, TypeError, ZeroDivisionError):
+            return  # Of another version, or damaged.
+        if result.device == self._machine:
+            self._ended.append((config, result))
+
+    def estimate(self, config: Config) -> Estimate:
+        """The median over the most similar runs there are."""
+        like = [(c, r) for c, r in self._ended if _network(c) == _network(config)]
+        same_data = [(c, r) for c, r in like if c.data.dataset == config.data.dataset]
+        same_law = [(c, r) for c, r in same_data if c.model.law == config.model.law]
+        for chosen, what in (
+            (same_law, "like it"),
+            (same_data, "of this model with other laws"),
+            (like, "of this model on other data"),
+        ):
+            if chosen:
+                compiling = statistics.median(r.compile_seconds for _, r in chosen)
+                per_image = statistics.median(_seconds_per_image(r) for _, r in chosen)
+                seconds = compiling + per_image * _images(config)
+                runs = "run" if len(chosen) == 1 else "runs"
+                return Estimate(seconds, f"from {len(chosen)} {runs} {what}")
+        return Estimate(None, "no record")
+
+
+def _network(config: Config) -> tuple[Any, ...]:
+    """What decides the cost of a step, the law and the data set apart."""
+    m, o = config.model, config.optim
+    heads = m.auxiliary_weight > 0
+    return (m.name, m.size, m.width, m.norm, m.conv, heads, o.batch_size, config.run.precision)
+
+
+def _seconds_per_image(result: Result) -> float:
+    images = result.epochs * result.data.examples["train"]
+    return max(0.0, result.wall_seconds - result.compile_seconds) / images
+
+
+def _images(config: Config) -> float:
+    whole = DATASETS[config.data.dataset].train_examples * (1 - config.data.holdout)
+    return config.optim.epochs * (config.data.train_examples or whole)
+
+
+def earlier_runs(results_dir: Path, runs_dir: Path) -> list[Ended]:
+    """All runs that ended, of studies below `results_dir` and single ones below `runs_dir`.
+
+    A record that cannot be read predicts nothing; it is for whoever needs it to complain.
+    """
+    found: list[Ended] = []
+    for path in sorted(results_dir.glob("*/records/*.json")):
+        try:
+            record = read_record(path)
+        except UserError:
+            continue
+        if record.result is not None:
+            found.append((record.config, record.result))
+    for path in sorted(runs_dir.glob("*/result.json")):
+        try:
+            single = RunFolder(path.parent).read()
+        except UserError:
+            continue
+        if single.result is not None:
+            found.append((single.config, single.result))
+    return found

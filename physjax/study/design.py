@@ -1,0 +1,286 @@
+"""A study as data: the grid of base models, force laws, data sets and seeds, and its runs.
+
+A :class:`Study` comes from a command line or a small TOML file (`physjax.study.files`):
+
+    models = ["alexnet", "cnn"]
+    laws = ["none", "ring"]
+    datasets = ["digits"]
+    seeds = 3                     # 0, 1, 2; or a list
+    recipe = "fast"
+
+    [config]                      # any field of the config, for every run
+    optim.epochs = 10
+
+    [by_model.cnn]                # the same, for one base model
+    optim.learning_rate = 0.05
+
+    [arms.scaled-bias]            # one arm more beside the laws: whatever it changes
+    model.law = "none"
+    optim.bias_scale = 16.0
+
+    [axes]                        # fields that are swept: every arm once with each value
+    optim.momentum = [0.8, 0.9]
+
+Nothing here imports JAX.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from physjax import schema
+from physjax.config import RECIPES, SETTINGS, Config, ConfigError, differences, get_setting, recipe
+from physjax.config.names import Word
+
+PLAIN = "none"
+"""The arm that every other one is compared with: the model without a force."""
+SCALED_BIAS = "scaled-bias"
+"""The control arm: the plain model, the learning rate of its biases multiplied."""
+MOST_RUNS = 100_000
+
+Fields = dict[str, Any]
+"""Values for fields of the config: nested by part, or by dotted names."""
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+@dataclass(frozen=True, order=True)
+class Cell:
+    """The place of one run in the grid."""
+
+    model: str
+    arm: str
+    """A force law's name, or that of an entry of `Study.arms`; with axes their values follow, as in
+    `ring@momentum=0.8`."""
+    dataset: str
+    seed: int
+
+    @property
+    def name(self) -> str:
+        """Its name in records and folders."""
+        return f"{self.model}-{self.arm}-{self.dataset}-seed{self.seed}"
+
+
+@schema.strict(ConfigError)
+class Study:
+    """A grid of runs, which differ in what the grid says and in nothing else."""
+
+    models: tuple[Word, ...]
+    laws: tuple[Word, ...]
+    datasets: tuple[Word, ...]
+    seeds: tuple[Seed, ...]
+    recipe: str = "fast"
+    config: Fields = field(default_factory=dict)
+    """Changes of the recipe, for every run."""
+    by_model: dict[str, Fields] = field(default_factory=dict)
+    """Further changes for single base models."""
+    arms: dict[Word, Fields] = field(default_factory=dict)
+    """Arms beside the laws, and what each of them changes."""
+    axes: Fields = field(default_factory=dict)
+    """Fields that are swept, each with the list of its values."""
+
+    @property
+    def arm_names(self) -> tuple[str, ...]:
+        """The laws, then the other arms, each with every combination of the axes' values."""
+        return tuple(_arms(self))
+
+
+def plan(study: Study) -> dict[Cell, Config]:
+    """Every run of `study`, in the order in which they are carried out.
+
+    The seed varies slowest and the arm fastest, so that a study that is stopped early holds whole
+    pairs of all models. Raises ConfigError for a field or value that cannot be; whether models,
+    laws and data sets exist is for `physjax.study.runner` to say.
+    """
+    _check(study)
+    arms = _arms(study)
+    common = flatten(study.config, "config")
+    by_model = {m: flatten(f, f"by_model.{m}") for m, f in study.by_model.items()}
+    runs = {}
+    for seed, dataset, model in itertools.product(study.seeds, study.datasets, study.models):
+        for arm, changes in arms.items():
+            cell = Cell(model, arm, dataset, seed)
+            settings = {
+                "model.name": model,
+                "data.dataset": dataset,
+                "run.seed": seed,
+                "run.name": cell.name,
+                **common,
+                **by_model.get(model, {}),
+                **changes,
+            }
+            try:
+                runs[cell] = RECIPES[study.recipe].set_all(settings)
+            except ConfigError as error:
+                raise ConfigError(f"{schema.show(cell.name)}: {error}") from None
+    return runs
+
+
+def control_of(cell: Cell, runs: Mapping[Cell, Config]) -> Cell | None:
+    """The run that `cell` is compared with: equal to it in everything that it is not about.
+
+    An arm with a force law is about the law: its control has the same settings and no law. One
+    without a law, but with a learning rule of its own, is about the rule. Any other is about its
+    settings, and compared with the plain arm, at the same values of the study's axes.
+
+    Args:
+      cell: one of `runs`.
+      runs: those of the study.
+
+    Returns:
+      None for a run of the plain arm, and where the study has no such run.
+    """
+    plain_arm = PLAIN + "".join(cell.arm.partition("@")[1:])
+    if cell.arm == plain_arm:
+        return None
+    about = next((key for key in _TREATMENTS if not _plain(runs[cell], key)), None)
+    if about is None:
+        twin = dataclasses.replace(cell, arm=plain_arm)
+        return twin if twin in runs else None
+    wanted = _without(runs[cell], about)
+    found = [
+        other
+        for other, config in runs.items()
+        if _plain(config, about) and not differences(_without(config, about), wanted)
+    ]
+    return min(found, key=lambda other: other.arm != plain_arm, default=None)
+
+
+_TREATMENTS = {"model.law": PLAIN, "rule.update_rule": "backprop"}
+"""What arms are about, and its choice that does nothing."""
+
+
+def _plain(config: Config, key: str) -> bool:
+    return bool(SETTINGS[key].get(config) == _TREATMENTS[key])
+
+
+def _without(config: Config, key: str) -> Config:
+    """`config` with the choice that does nothing, and without the options of any other."""
+    usual = RECIPES[config.recipe]
+    options = {k: s.get(usual) for k, s in SETTINGS.items() if s.trait.option_of == key}
+    return config.set_all({**options, key: _TREATMENTS[key]})
+
+
+def flatten(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """{"optim": {"epochs": 3}} and {"optim.epochs": 3} -> {"optim.epochs": 3}, checked.
+
+    Raises ConfigError, with `where`, for a field that does not exist, that a study does not set, or
+    that is set twice, and for a value that cannot be.
+    """
+    found = _dotted(fields, where)
+    for key, value in found.items():
+        setting = _settable(key, where)
+        schema.check(setting.kind, value, f"{where}.{key}", ConfigError)
+        if key == "model.law" and value == "default":
+            raise ConfigError(f"{where}.{key} is 'default'; name a law, e.g. ring or none")
+    return found
+
+
+def _dotted(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for part, value in fields.items():
+        if "." in part:
+            pairs = {part: value}
+        elif isinstance(value, Mapping):
+            pairs = {f"{part}.{name}": each for name, each in value.items()}
+        else:
+            raise ConfigError(
+                f"{where}.{part} is {schema.show(value)}; name a field, as in optim.epochs = 3"
+            )
+        for key, each in pairs.items():
+            if key in found:
+                raise ConfigError(f"{where} sets {key} twice; leave out one of them")
+            found[key] = each
+    return found
+
+
+def _settable(key: str, where: str) -> Any:
+    try:
+        setting = get_setting(key)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    reason = setting.trait.not_in_study
+    if reason and not (where.startswith("arms.") and key == "model.law"):
+        raise ConfigError(f"{where} sets {key}: {reason}")
+    return setting
+
+
+def _arms(study: Study) -> dict[str, dict[str, Any]]:
+    """Every arm of the study at every combination of the axes' values: name -> what it changes."""
+    plain: dict[str, dict[str, Any]] = {law: {"model.law": law} for law in study.laws}
+    for name, fields in study.arms.items():
+        plain[name] = {"model.law": PLAIN, **flatten(fields, f"arms.{name}")}
+    axes = {key: _axis(key, values) for key, values in _dotted(study.axes, "axes").items()}
+    fixed = dict.fromkeys(_dotted(study.config, "config"), "config")
+    for table in ("by_model", "arms"):
+        for name, fields in getattr(study, table).items():
+            where = f"{table}.{name}"
+            fixed |= dict.fromkeys(_dotted(fields, where), where)
+    for key in axes:
+        if key in fixed:
+            raise ConfigError(f"{key} is swept by axes and set by {fixed[key]}; leave out one")
+    arms = {}
+    for name, changes in plain.items():
+        # Without a law its options do nothing: one run does for all their values.
+        without = changes["model.law"] == PLAIN
+        swept = [
+            key for key in axes if not (without and SETTINGS[key].trait.option_of == "model.law")
+        ]
+        for values in itertools.product(*(axes[key] for key in swept)):
+            at = dict(zip(swept, values, strict=True))
+            suffix = "".join(f"@{key.partition('.')[2]}={value}" for key, value in at.items())
+            arms[name + suffix] = changes | at
+    return arms
+
+
+def _axis(key: str, values: Any) -> tuple[Any, ...]:
+    setting = _settable(key, "axes")
+    if not isinstance(values, list | tuple) or not values:
+        raise ConfigError(f"axes.{key} is {schema.show(values)}; it must be a list of values")
+    for value in values:
+        schema.check(setting.kind, value, f"axes.{key}", ConfigError)
+    if len({str(value) for value in values}) < len(values):
+        raise ConfigError(f"axes.{key} names a value twice: {', '.join(map(str, values))}")
+    return tuple(values)
+
+
+def _check(study: Study) -> None:
+    recipe(study.recipe)
+    axes = {
+        "models": study.models,
+        "laws": study.laws,
+        "datasets": study.datasets,
+        "seeds": study.seeds,
+    }
+    for name, values in axes.items():
+        if not values and not (name == "laws" and study.arms):
+            raise ConfigError(f"the grid has no {name}; name at least one")
+        if len(set(values)) < len(values):
+            raise ConfigError(f"{name} names one twice: {', '.join(map(str, values))}")
+    if "default" in study.laws:
+        raise ConfigError("laws has 'default'; in a study a law is named, e.g. ring or none")
+    if "auto" in study.datasets:
+        raise ConfigError(
+            "datasets has 'auto', which may mean something else on another machine; name one, "
+            "e.g. cifar10 or digits"
+        )
+    for name in study.arms:
+        if name in study.laws:
+            raise ConfigError(f"{name!r} is an arm and among the laws; give the arm another name")
+        if not name.replace("-", "").replace("_", "").isalnum():
+            raise ConfigError(
+                f"an arm is called {schema.show(name)}; use letters, digits, '-' and '_'"
+            )
+    for model in study.by_model:
+        if model not in study.models:
+            raise ConfigError(f"by_model has {schema.show(model)}, which is not among the models")
+    runs = len(study.arm_names)
+    for values in (study.seeds, study.datasets, study.models):
+        runs *= len(values)
+    if runs > MOST_RUNS:
+        raise ConfigError(f"the grid has {runs:,} runs; at most {MOST_RUNS:,} fit into a study")

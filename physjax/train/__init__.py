@@ -1,0 +1,1 @@
+"""One training run: its setup, step, devices, checkpoints and loop."""

@@ -1,0 +1,320 @@
+"""Orbax checkpoints of a TrainState: saved in the background, restored from the newest whole one.
+
+    checkpoints/<step>/state      the arrays, as Orbax and TensorStore keep them
+                       contents   JSON: a SHA-256 of every array, and what the run wants to know
+
+Both are one checkpoint: Orbax renames it to its place when all of it is written. TensorStore reads
+some damaged files without a word, so that nothing counts as whole until its digests agree.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import logging
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import jax
+import numpy as np
+import orbax.checkpoint as ocp
+from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
+
+from physjax.errors import UserError
+from physjax.train import multihost
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
+
+_UNREADABLE = "unreadable-{}"
+
+
+class CheckpointError(UserError):
+    """A checkpoint that cannot be written or read; the message names it and the way out."""
+
+
+class _Damaged(Exception):
+    """A checkpoint that was read, and is not what was saved."""
+
+
+def _not_from_orbax(record: logging.LogRecord) -> bool:
+    return "/orbax/" not in record.pathname.replace("\\", "/")
+
+
+# One failure passes through several threads of Orbax, each of which logs it with a traceback. It is
+# also raised, and told once, here.
+logging.getLogger("absl").addFilter(_not_from_orbax)
+
+
+@functools.cache
+def _ignore_late_answers() -> None:
+    """When one array cannot be read, Orbax closes the event loop that TensorStore's other threads
+    are about to answer; each of them would print a traceback."""
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        if str(unraisable.exc_value) != "Event loop is closed":
+            before(unraisable)
+
+    sys.unraisablehook = hook
+
+
+def check_path(folder: Path) -> None:
+    """Raise CheckpointError where checkpoints below `folder` could not be read again.
+
+    Orbax takes paths for patterns of names and TensorStore for addresses, neither with a way to say
+    that a character stands for itself.
+    """
+    path = str(folder.absolute())
+    found = sorted(set(re.findall(r"[\\*?\[\]]", path)))
+    found += [part for part in folder.absolute().parts if part.endswith(":")]
+    if not path.isprintable():
+        found += sorted({repr(c) for c in path if not c.isprintable()})
+    if found:
+        raise CheckpointError(
+            f"checkpoints in {path!r} could not be read again, because of {' '.join(found)} in it; "
+            "choose another --name or --runs-dir"
+        )
+
+
+class _LastAndBest(PreservationPolicy):
+    """Keeps the last two checkpoints, so that one is always whole, and the best one."""
+
+    def __init__(self, best_step: Callable[[], int | None]) -> None:
+        self._best_step = best_step
+
+    def should_preserve(
+        self, checkpoints: Sequence[Any], *, context: PreservationContext
+    ) -> Sequence[bool]:
+        del context
+        best = self._best_step()
+        last = len(checkpoints) - 2
+        return [i >= last or info.step == best for i, info in enumerate(checkpoints)]
+
+
+class Checkpoints:
+    """The checkpoints of one run, a folder named by its step each.
+
+    Args:
+      folder: is made where it is missing, unless `read_only`.
+      best_step: tells at each save which step, if any, is the best so far and must be kept.
+      read_only: change nothing on the disk.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        best_step: Callable[[], int | None] = lambda: None,
+        *,
+        read_only: bool = False,
+    ) -> None:
+        check_path(folder)
+        self._folder = folder.absolute()
+        self._read_only = read_only
+        self._proven = False
+        options = ocp.CheckpointManagerOptions(
+            preservation_policy=_LastAndBest(best_step),
+            cleanup_tmp_directories=not read_only,
+            create=not read_only,
+            read_only=read_only,
+        )
+        with _explained(f"checkpoints cannot be kept in {self._folder}"):
+            self._manager = ocp.CheckpointManager(
+                self._folder,
+                options=options,
+                # Else Orbax guesses from the newest folder, and an empty one hides all the others.
+                item_handlers={
+                    "state": ocp.StandardCheckpointHandler(),
+                    "contents": ocp.JsonCheckpointHandler(),
+                },
+            )
+
+    def save(self, state: Any, step: int, about: Mapping[str, Any] | None = None) -> None:
+        """Start to save `state`; the files are written while training goes on.
+
+        Nothing happens where that step is saved already. The first one is waited for and read
+        back, before hours are spent on what could not be used.
+
+        Args:
+          state: arrays in a pytree.
+          step: names the checkpoint.
+          about: what `accept` of :meth:`restore` will be given; JSON.
+
+        Raises:
+          CheckpointError: this save or an earlier one failed in the background, or the first one
+            does not come back as it was.
+        """
+        self.check()
+        if step in self._manager.all_steps():
+            return
+        # A host copy: the step is about to be given these very buffers.
+        host = jax.tree.map(lambda x: np.array(x), state)
+        contents: dict[str, Any] = {"leaves": _digests(host), "about": dict(about or {})}
+        contents["sha256"] = _digest_of_json(contents)
+        with _explained(f"the checkpoint of step {step} cannot be written in {self._folder}"):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(host), contents=ocp.args.JsonSave(contents)
+                ),
+            )
+            if not self._proven:
+                self._manager.wait_until_finished()
+        if not self._proven:
+            with _explained(f"the checkpoint of step {step} in {self._folder} was written, and"):
+                self._read(host, step)
+            self._proven = True
+
+    def check(self) -> None:
+        """Raise CheckpointError where a save failed in the background."""
+        with _explained(f"a checkpoint cannot be written in {self._folder}"):
+            self._manager.check_for_errors()
+
+    def restore(
+        self,
+        like: T,
+        step: int | None = None,
+        accept: Callable[[Mapping[str, Any]], str] = lambda about: "",
+    ) -> T | None:
+        """The state saved at `step`, or the newest that is whole; None where none was saved.
+
+        Newer ones that are not are renamed to unreadable-<step>, and a warning is logged.
+
+        Args:
+          like: has the structure, shapes and shardings wanted.
+          step: this one and no other.
+          accept: says why the run cannot go on from a checkpoint, given its `about`; "": it can.
+
+        Raises:
+          CheckpointError: there are checkpoints, but none that can be used.
+        """
+        _ignore_late_answers()
+        abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
+        failures, unusable = [], []
+        for candidate in [s for s in self._steps() if step in (None, s)]:
+            problem, state = "", None
+            try:
+                state, about = self._read(abstract, candidate)
+                problem = accept(about)
+            # Whatever a damaged folder makes Orbax or TensorStore raise, an older one may be whole.
+            except Exception as error:
+                problem = _reason(error)
+            if multihost.allmax(bool(problem)):
+                problem = problem or "another host cannot use it"
+                failures.append(f"step {candidate}: {problem}")
+                _log.warning("checkpoint of step %d cannot be used: %s", candidate, problem)
+                unusable.append(candidate)
+                continue
+            self._set_aside(unusable)
+            self._proven = True
+            return state
+        if failures:
+            raise CheckpointError(
+                f"no checkpoint in {self._folder} can be used ({'; '.join(failures)}); put back a "
+                "copy of it, or remove that folder to start the run afresh"
+            )
+        return None
+
+    def _steps(self) -> list[int]:
+        """From the newest on; also those that Orbax passes over, for a file that is missing."""
+        if not self._folder.is_dir():
+            return []
+        self._manager.reload()
+        return sorted(
+            (
+                int(p.name)
+                for p in self._folder.iterdir()
+                if p.is_dir() and p.name.isascii() and p.name.isdecimal()
+            ),
+            reverse=True,
+        )
+
+    def _read(self, abstract: T, step: int) -> tuple[T, dict[str, Any]]:
+        """State and `about` of one checkpoint. Raises whatever the damage in it leads to."""
+        args = ocp.args.Composite(
+            state=ocp.args.StandardRestore(abstract), contents=ocp.args.JsonRestore()
+        )
+        found = self._manager.restore(step, args=args)
+        contents = dict(found["contents"])
+        if contents.pop("sha256", None) != _digest_of_json(contents):
+            raise _Damaged("its digests are damaged")
+        leaves, state = contents["leaves"], found["state"]
+        for name, digest in _digests(state).items():
+            if leaves.pop(name, None) != digest:
+                raise _Damaged(f"{name} is not what was saved")
+        if leaves:
+            raise _Damaged(f"{', '.join(leaves)} is missing")
+        return state, contents["about"]
+
+    def _set_aside(self, steps: list[int]) -> None:
+        """Out of the way, or the run could not save these steps when it gets there again."""
+        if self._read_only or not steps:
+            return
+        if multihost.is_lead_host():
+            for step in steps:
+                aside = self._folder / _UNREADABLE.format(step)
+                with _explained(f"{self._folder / str(step)} cannot be renamed"):
+                    if aside.exists():
+                        shutil.rmtree(aside)
+                    (self._folder / str(step)).rename(aside)
+        multihost.barrier()
+        self._manager.reload()
+
+    def wait(self) -> None:
+        """Wait for what is being written. Raises CheckpointError where that fails."""
+        with _explained(f"a checkpoint cannot be written in {self._folder}"):
+            self._manager.wait_until_finished()
+
+    def close(self) -> None:
+        """Wait for what is being written, and end. Raises CheckpointError as :meth:`wait` does."""
+        with _explained(f"a checkpoint cannot be written in {self._folder}"):
+            try:
+                self._manager.wait_until_finished()
+            finally:
+                self._manager.close()
+
+
+class _explained:
+    """Turns whatever Orbax and TensorStore raise into a CheckpointError that begins with `what`."""
+
+    def __init__(self, what: str) -> None:
+        self._what = what
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
+            raise CheckpointError(f"{self._what}: {_reason(error)}") from error
+
+
+def _reason(error: Exception) -> str:
+    """Why, in a line: TensorStore wraps the system's own words in several layers of its own."""
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    system = re.search(r"os_error_code='(\d+)'", str(error))
+    if system:
+        return os.strerror(int(system[1]))
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]
+
+
+def _digests(tree: Any) -> dict[str, str]:
+    """SHA-256 of every array's type, shape and values, by its place in the tree."""
+    leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
+    return {jax.tree_util.keystr(path): _digest(np.asarray(leaf)) for path, leaf in leaves}
+
+
+def _digest(array: np.ndarray[Any, Any]) -> str:
+    found = hashlib.sha256(f"{array.dtype.name}{list(array.shape)}".encode())
+    found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return found.hexdigest()
+
+
+def _digest_of_json(contents: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(contents, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,65 @@
+"""What the records of a run say of the physics in each layer."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+
+from physjax.rules import LearningRule
+
+
+def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[str, float]]:
+    """By layer: `force_rms` and `strength` of a force, and what the learning rule says.
+
+    `params` are a network's, and `sown` is what its layers left in the collection
+    `physjax.nn.physics.DIAGNOSTICS`. A layer that exerts no force and has no strength says nothing.
+    """
+    found: dict[str, dict[str, float]] = {}
+    own = set(rule.connection.params or ())
+
+    def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        figures = {}
+        if "force_rms" in sown:
+            # Laws without a strength push too; the plain layer's force is exactly zero.
+            if "interaction_strength" in node:
+                figures["strength"] = float(node["interaction_strength"])
+            if figures or sown["force_rms"] > 0:
+                figures["force_rms"] = float(sown["force_rms"])
+        if own and own <= set(node):
+            figures |= rule.diagnostics(node)
+        if figures:
+            found["/".join(path)] = figures
+        for name, value in node.items():
+            if isinstance(value, Mapping):
+                walk(value, sown.get(name, {}), (*path, name))
+
+    walk(params, sown, ())
+    return found
+
+
+def law_parameters(params: Any, names: Collection[str]) -> dict[str, dict[str, list[float]]]:
+    """By layer and name: the values of a force law's own parameters, one for each channel.
+
+    Args:
+        params: a network's.
+        names: of the law's own parameters (`ForceLaw.init`).
+
+    Returns:
+        Four significant digits of each value, in the order of the ring: what a figure needs.
+    """
+    found: dict[str, dict[str, list[float]]] = {}
+
+    def walk(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
+        own = {name: np.asarray(node[name], float).ravel() for name in names if name in node}
+        if own:
+            found["/".join(path)] = {
+                name: [float(f"{value:.4g}") for value in values] for name, values in own.items()
+            }
+        for name, value in node.items():
+            if isinstance(value, Mapping):
+                walk(value, (*path, name))
+
+    walk(params, ())
+    return found

@@ -1,0 +1,89 @@
+"""What a step needs and does not change: the task, and the streams of its random numbers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from physjax.config import Config, ConfigError
+from physjax.data import DatasetInfo
+from physjax.models import Classifier, build, image_size
+from physjax.nn.connection import PLAIN
+from physjax.rules import LearningRule, get_rule
+from physjax.train.optimizer import make_optimizer
+
+AXIS = "batch"
+Stream = Literal["init", "shuffle", "augment", "dropout"]
+_STREAMS: tuple[Stream, ...] = ("init", "shuffle", "augment", "dropout")
+
+
+def stream_key(seed: jax.Array | int, stream: Stream, count: jax.Array | int) -> jax.Array:
+    """fold_in(key(seed), stream, count): the key of a stream at a step or epoch."""
+    key = jax.random.fold_in(jax.random.key(seed), _STREAMS.index(stream))
+    return jax.random.fold_in(key, count)
+
+
+def epoch_order(seed: jax.Array | int, epoch: jax.Array | int, size: int) -> jax.Array:
+    """int32 [size]: the order in which an epoch visits the training images."""
+    return jax.random.permutation(stream_key(seed, "shuffle", epoch), size)
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a step needs and does not change: the config, the data's facts, and the axis, if any."""
+
+    config: Config
+    info: DatasetInfo
+    train_size: int
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        batch, n = self.config.optim.batch_size, self.train_size
+        if batch % self.shards:
+            raise ConfigError(
+                f"a batch of {batch} does not divide over {self.shards} devices; choose "
+                f"--batch-size {batch // self.shards * self.shards or self.shards} or --devices"
+            )
+        if batch > n and self.config.optim.drop_remainder:
+            raise ConfigError(f"batch_size is {batch}, but there are only {n} training images")
+
+    @property
+    def rule(self) -> LearningRule:
+        """How the network learns. Raises ConfigError where there is no such rule."""
+        return get_rule(self.config.rule.update_rule)
+
+    @property
+    def axis_name(self) -> str | None:
+        return AXIS if self.shards > 1 else None
+
+    @property
+    def image_size(self) -> int:
+        return image_size(self.config.model)
+
+    @property
+    def steps_per_epoch(self) -> int:
+        whole, rest = divmod(self.train_size, self.config.optim.batch_size)
+        return whole + (rest > 0 and not self.config.optim.drop_remainder)
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps_per_epoch * self.config.optim.epochs
+
+    def model(self, folded: bool = False) -> Classifier:
+        """The network; `folded`: its plain twin, for the variables that `physjax.nn.fold` gives."""
+        dtype = jnp.bfloat16 if self.config.run.precision == "bf16" else jnp.float32
+        return build(
+            self.config.model,
+            self.info.num_classes,
+            dtype=dtype,
+            axis_name=self.axis_name,
+            law="none" if folded else None,
+            connection=PLAIN if folded else self.rule.connection,
+        )
+
+    def optimizer(self) -> optax.GradientTransformation:
+        return make_optimizer(self.config.optim, self.total_steps)

@@ -1,0 +1,97 @@
+"""All that changes while a network trains, and what it starts from."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+
+from physjax.models import init_variables
+from physjax.train.setup import Task, stream_key
+
+NEVER = np.iinfo(np.int32).max
+"""No step: where every loss so far was finite."""
+
+
+class Metrics(struct.PyTreeNode):
+    """Sums over examples, which merge by addition: never a mean of means."""
+
+    loss_sum: jax.Array
+    correct: jax.Array
+    count: jax.Array
+    bad_step: jax.Array
+    """The first step whose loss was not finite; NEVER where there was none."""
+
+    @classmethod
+    def zero(cls) -> Metrics:
+        """Nothing counted yet."""
+        return cls(
+            jnp.zeros((), jnp.float32),
+            jnp.zeros((), jnp.int32),
+            jnp.zeros((), jnp.int32),
+            jnp.full((), NEVER, jnp.int32),
+        )
+
+    def merge(self, other: Metrics) -> Metrics:
+        """The sums over both."""
+        return Metrics(
+            self.loss_sum + other.loss_sum,
+            self.correct + other.correct,
+            self.count + other.count,
+            jnp.minimum(self.bad_step, other.bad_step),
+        )
+
+    @property
+    def loss(self) -> float:
+        """Mean cross-entropy in nats, without label smoothing."""
+        return float(self.loss_sum) / max(1, int(self.count))
+
+    @property
+    def accuracy(self) -> float:
+        """Fraction of examples whose largest logit is that of their label."""
+        return int(self.correct) / max(1, int(self.count))
+
+
+class TrainState(struct.PyTreeNode):
+    """All that changes while training; a checkpoint is this and nothing else."""
+
+    step: jax.Array
+    seed: jax.Array
+    params: Any
+    batch_stats: Any
+    opt_state: Any
+    ema: Any
+    """Moving average of params; an empty dict where there is none."""
+    metrics: Metrics
+    """Training metrics since the epoch began."""
+
+    @property
+    def variables(self) -> dict[str, Any]:
+        """The variables to evaluate with: averaged parameters where they are kept."""
+        return collections(self.ema or self.params, self.batch_stats)
+
+
+def collections(params: Any, batch_stats: Any) -> dict[str, Any]:
+    """What a network is applied to; `batch_stats` is empty where it has no norm."""
+    return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
+
+
+def init_state(task: Task) -> TrainState:
+    """The state before the first step, a pure function of the config."""
+    seed = task.config.run.seed
+    model = dataclasses.replace(task, shards=1).model()
+    variables = init_variables(model, stream_key(seed, "init", 0), task.image_size)
+    params = variables["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        seed=jnp.asarray(seed, jnp.uint32),
+        params=params,
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=task.optimizer().init(params),
+        ema=jax.tree.map(jnp.copy, params) if task.config.optim.ema else {},
+        metrics=Metrics.zero(),
+    )

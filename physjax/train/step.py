@@ -1,0 +1,248 @@
+"""Train and eval steps: pure functions of (state, data).
+
+A batch, its augmentation and its dropout follow from (seed, step) alone, so that a run can stop
+at any step and go on, on another number of devices too (only dropout masks depend on that).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import struct
+from jax import lax
+
+from physjax.data import augment
+from physjax.models import AUXILIARY
+from physjax.nn.physics import DIAGNOSTICS
+from physjax.nn.taps import VOLTAGES
+from physjax.rules import Network, Outputs
+from physjax.train.setup import Task, stream_key
+from physjax.train.state import NEVER, Metrics, TrainState, collections
+
+T = TypeVar("T")
+
+
+def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
+    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
+    return optax.softmax_cross_entropy(logits, targets)
+
+
+def _sum_over_shards(task: Task, tree: T) -> T:
+    return tree if task.axis_name is None else lax.psum(tree, task.axis_name)
+
+
+def _averaged(params: Any, average: Any, decay: float, steps: jax.Array) -> Any:
+    """The moving average after `steps` steps; an empty dict where `decay` is 0.
+
+    It is debiased: the mean of the parameters after each step so far, weighted by decay^(steps
+    ago), with weights that sum to 1. The start values are no part of it, which a decay of 0.999
+    would otherwise still hold to a third after 1,000 steps.
+    """
+    if not decay:
+        return {}
+    # (1 - decay) / (1 - decay^steps), in digits that float32 has.
+    weight = (1 - decay) / -jnp.expm1(steps * math.log(decay))
+    return optax.incremental_update(params, average, weight)
+
+
+def _replaced(tree: Any, new: Any) -> Any:
+    """`tree` with the leaves that `new`, nested dictionaries of some of its names, has instead."""
+    if not isinstance(new, Mapping):
+        return new
+    return {
+        name: _replaced(value, new[name]) if name in new else value for name, value in tree.items()
+    }
+
+
+class Batch(struct.PyTreeNode):
+    """This shard's part of a training batch, of n examples."""
+
+    inputs: jax.Array
+    """float32 [n, S, S, 3], augmented and normalised."""
+    targets: jax.Array
+    """int32 [n]."""
+    mask: jax.Array
+    """bool [n]: False past the end of the training set."""
+    count: jax.Array
+    """Examples in the whole batch, over all shards."""
+
+
+def select_batch(
+    task: Task,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    shard: jax.Array | int,
+) -> Batch:
+    """The batch that state.step names, augmented; arguments as in :func:`train_step`."""
+    size = task.config.optim.batch_size
+    part = size // task.shards
+    start = (state.step % task.steps_per_epoch) * size
+    positions = start + shard * part + jnp.arange(part)
+    chosen = order[jnp.minimum(positions, task.train_size - 1)]
+    with jax.named_scope("augment"):
+        # Every device draws for the whole batch and keeps its part: the same for any device count.
+        draws = augment.draw(
+            stream_key(state.seed, "augment", state.step),
+            size,
+            task.config.augment,
+            image_size=images.shape[1],
+            out_size=task.image_size,
+            mirror=task.info.mirror,
+        )
+        draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
+        inputs = augment.apply(
+            draws,
+            images[chosen],
+            task.config.augment,
+            task.image_size,
+            task.info.mean,
+            task.info.std,
+        )
+    return Batch(
+        inputs=inputs,
+        targets=labels[chosen],
+        mask=positions < task.train_size,
+        count=jnp.minimum(size, task.train_size - start),
+    )
+
+
+def make_network(task: Task, state: TrainState, batch: Batch, shard: jax.Array | int) -> Network:
+    """What the learning rule sees: the network's loss on this shard's part of the batch."""
+    model = task.model()
+    dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
+
+    def mean_loss(logits: jax.Array) -> jax.Array:
+        losses = _cross_entropy(logits, batch.targets, task.config.optim.label_smoothing)
+        return jnp.sum(jnp.where(batch.mask, losses, 0.0)) / batch.count
+
+    def loss(params: Any, perturbations: Any) -> tuple[jax.Array, Outputs]:
+        logits, changed = model.apply(
+            {**collections(params, state.batch_stats), **perturbations},
+            batch.inputs,
+            train=True,
+            mutable=["batch_stats", VOLTAGES, AUXILIARY],
+            rngs={"dropout": dropout},
+        )
+        total = mean_loss(logits)
+        for early in jax.tree.leaves(changed.get(AUXILIARY, {})):
+            total += task.config.model.auxiliary_weight * mean_loss(early)
+        return total, Outputs(logits, changed.get("batch_stats", {}), changed.get(VOLTAGES, {}))
+
+    return Network(loss, batch.count, partial(_sum_over_shards, task))
+
+
+def train_step(
+    task: Task,
+    state: TrainState,
+    images: jax.Array,
+    labels: jax.Array,
+    order: jax.Array,
+    shard: jax.Array | int = 0,
+) -> TrainState:
+    """One step of the learning rule and the optimiser on the batch that state.step names.
+
+    `images` uint8 [N, H, W, 3] and `labels` int32 [N] are the whole training set, `order` int32
+    [N] that of the epoch. Of `task.shards` equal parts of the batch this computes part `shard`;
+    gradients and metrics are summed over the mapped axis, so every shard returns the same state.
+    """
+    batch = select_batch(task, state, images, labels, order, shard)
+    network = make_network(task, state, batch, shard)
+    update = task.rule.update(network, state.params, task.config.rule)
+    with jax.named_scope("optimizer"):
+        steps, opt_state = task.optimizer().update(update.gradients, state.opt_state, state.params)
+        params = _replaced(optax.apply_updates(state.params, steps), update.moved)
+    metrics = _batch_metrics(task, state, batch, update.outputs.logits)
+    return TrainState(
+        step=state.step + 1,
+        seed=state.seed,
+        params=params,
+        batch_stats=update.outputs.batch_stats,
+        opt_state=opt_state,
+        ema=_averaged(params, state.ema, task.config.optim.ema, state.step + 1),
+        metrics=state.metrics.merge(metrics),
+    )
+
+
+def _batch_metrics(task: Task, state: TrainState, batch: Batch, logits: jax.Array) -> Metrics:
+    losses = jnp.where(batch.mask, _cross_entropy(logits, batch.targets), 0.0)
+    hits = batch.mask & (jnp.argmax(logits, -1) == batch.targets)
+    loss_sum, correct = _sum_over_shards(task, (jnp.sum(losses), jnp.sum(hits)))
+    bad_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step).astype(jnp.int32)
+    return Metrics(loss_sum, correct.astype(jnp.int32), batch.count.astype(jnp.int32), bad_step)
+
+
+class Evaluation(struct.PyTreeNode):
+    """Sums over evaluated examples."""
+
+    metrics: Metrics
+    confusion: jax.Array
+    """int32 [K, K]: how many examples of class i (row) were taken for class j (column)."""
+    diagnostics: Any
+    """RMS force by layer, on the first batch."""
+
+    def merge(self, other: Evaluation) -> Evaluation:
+        """The sums over both; the diagnostics of the first."""
+        return Evaluation(
+            self.metrics.merge(other.metrics), self.confusion + other.confusion, self.diagnostics
+        )
+
+
+def eval_step(
+    task: Task,
+    variables: Any,
+    images: jax.Array,
+    labels: jax.Array,
+    start: jax.Array,
+    shard: jax.Array | int = 0,
+) -> Evaluation:
+    """Evaluate images[start : start + eval_batch_size]; what lies past the end is masked.
+
+    Each example counts once, whatever the batch size. `shard` as in :func:`train_step`.
+    """
+    size, info = images.shape[0], task.info
+    part = -(-task.config.run.eval_batch_size // task.shards)
+    positions = start + shard * part + jnp.arange(part)
+    mask = positions < size
+    chosen = jnp.minimum(positions, size - 1)
+    inputs = augment.preprocess(
+        images[chosen], task.image_size, info.mean, info.std, task.config.augment
+    )
+    logits, sown = task.model().apply(variables, inputs, train=False, mutable=[DIAGNOSTICS])
+    targets, guesses = labels[chosen], jnp.argmax(logits, -1)
+    losses = jnp.where(mask, _cross_entropy(logits, targets), 0.0)
+    truth = jax.nn.one_hot(targets, info.num_classes) * mask[:, None]
+    guess = jax.nn.one_hot(guesses, info.num_classes)
+    sums = _sum_over_shards(
+        task,
+        (
+            jnp.sum(losses),
+            jnp.sum(mask & (guesses == targets)),
+            jnp.sum(mask),
+            truth.T @ guess,
+            jax.tree.map(jnp.square, sown.get(DIAGNOSTICS, {})),
+        ),
+    )
+    loss_sum, correct, count, confusion, squares = sums
+    return Evaluation(
+        Metrics(
+            loss_sum,
+            correct.astype(jnp.int32),
+            count.astype(jnp.int32),
+            jnp.asarray(NEVER, jnp.int32),
+        ),
+        confusion.astype(jnp.int32),
+        jax.tree.map(lambda s: jnp.sqrt(s / task.shards), squares),
+    )
+
+
+def evaluation_starts(task: Task, size: int) -> range:
+    """The `start` of each evaluation batch over `size` examples."""
+    return range(0, size, -(-task.config.run.eval_batch_size // task.shards) * task.shards)
