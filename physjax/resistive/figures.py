@@ -115,7 +115,8 @@ def draw_history(fig: Figure, history: TrainingHistory, title: str = "") -> None
     stacked = history.resistances.ndim == 3
     resistances = history.resistances[0] if stacked else history.resistances
     left, right = fig.subplots(1, 2)
-    left.semilogy(history.steps, errors.T, color=COLORS[0], alpha=0.3, lw=0.8)
+    labels = ["each network"] + ["_"] * (len(errors) - 1)  # one entry in the legend
+    left.semilogy(history.steps, errors.T, color=COLORS[0], alpha=0.3, lw=0.8, label=labels)
     left.semilogy(history.steps, np.median(errors, axis=0), "k", label="median")
     left.set(xlabel="update", ylabel="squared error (V²)", title=title)
     left.legend()
