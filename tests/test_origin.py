@@ -6,6 +6,7 @@ import dataclasses
 import importlib
 import io
 import json
+import shlex
 import shutil
 import sys
 from collections.abc import Callable, Iterator
@@ -123,7 +124,7 @@ def test_the_record_says_where_the_run_comes_from(whole: tuple[Path, RunRecord])
     assert {"jax_enable_x64", "jax_default_prng_impl"} <= origin.settings.keys() <= set(SETTINGS)
     (session,) = origin.sessions
     assert session.host
-    assert "pytest" in session.command
+    assert session.command == shlex.join(sys.orig_argv)
     assert session.versions == record.result.versions
     assert RunFolder(folder / "run").read_origin() == origin
 
