@@ -35,6 +35,8 @@ class Command:
     """Start anew. The folder of the earlier run is renamed to <name>.old-1, or the next number."""
     distributed: bool = False
     """Train over several hosts: the same command on each of them (docs/hosts.md)."""
+    peer_timeout: float = 120.0
+    """With --distributed: seconds after which a host that gives no sign of life counts as lost."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures: one file each for every format named."""
 

@@ -7,6 +7,7 @@ The same command again goes on where it stopped.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from physjax import runtime
@@ -23,21 +24,23 @@ def main() -> None:
     from physjax.models.summary import summary
     from physjax.train import loop, multihost
 
-    if command.distributed:
-        multihost.initialize_distributed()
-    if not command.dry_run:
-        runtime.require_devices()
     if command.dry_run:
         print(common.dump(loop.resolve(command.config)))
     elif command.summary:
+        runtime.require_devices()
         config = loop.resolve(command.config)
         classes = data.DATASETS[config.data.dataset].num_classes
         print(summary(config.model, classes, config.optim.batch_size))
     else:
         from physjax.report.run import report_run
 
-        record = loop.fit(command.config, fresh="yes" if command.fresh else "no")
-        if not multihost.is_lead_host():
+        with contextlib.ExitStack() as stack:
+            if command.distributed:
+                stack.enter_context(multihost.distributed(command.peer_timeout))
+            runtime.require_devices()
+            record = loop.fit(command.config, fresh="yes" if command.fresh else "no")
+            leads = multihost.is_lead_host()
+        if not leads:
             return
         folder = Path(command.config.run.runs_dir) / run_name(record.config)
         report_run(folder, command.figure_format)

@@ -225,11 +225,13 @@ class _Run:
         self.versions = runtime.versions()
         self.checkpoints = Checkpoints(self.folder.checkpoints, self._best_step)
         try:
-            self._start()
-            evaluation = None
-            for epoch in range(len(self.lines), self.config.optim.epochs):
-                evaluation = self._epoch(epoch)
-            self._finish(evaluation or self._evaluate(self.test))
+            # Where it fails, closing the checkpoints would wait for hosts that wait for this one.
+            with multihost.fail_together():
+                self._start()
+                evaluation = None
+                for epoch in range(len(self.lines), self.config.optim.epochs):
+                    evaluation = self._epoch(epoch)
+                self._finish(evaluation or self._evaluate(self.test))
         finally:
             self.checkpoints.close()
             if self.events is not None:

@@ -1,4 +1,4 @@
-"""A run over several hosts: who writes its files, and what all of them agree on.
+"""A run on several hosts: who writes its files, and what all of them agree on.
 
 Every host runs one process with the same command, and all compute the same steps. What a host
 would decide by its own clock, signals or disk is decided by all alike; else they would wait for
@@ -8,6 +8,7 @@ each other forever. With one host nothing here costs anything.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -16,39 +17,125 @@ import jax
 import numpy as np
 import numpy.typing as npt
 
-from physjax.errors import UserError
-
-
-class HostError(UserError):
-    """Hosts that cannot work together; the message says what is missing."""
-
+from physjax.errors import Interrupted, NotFinite
+from physjax.train.peers import HostError, Peers, describe
 
 _VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
+# JAX's own time-outs end a process with SIGABRT and a stack; Peers comes long before them.
+_NEVER = 10 * 24 * 3600
+_MESSAGE = 512
+
+_peers: Peers | None = None
 
 
-def initialize_distributed() -> None:
+@contextmanager
+def distributed(peer_timeout: float = 120) -> Iterator[None]:
+    """Be one host of several while inside; enter it before anything is computed.
+
+    Whatever ends one host with an error ends this process too, with exit code 2 and a message that
+    names the host, also while it waits for the others: at their death at once, and `peer_timeout`
+    seconds after a sign of life where they hang.
+
+    Args:
+        peer_timeout: seconds from 1 to 86,400.
+
+    Raises:
+        HostError: the time-out is out of range, or see :func:`initialize_distributed`.
+    """
+    with fail_together():
+        initialize_distributed(peer_timeout)
+        try:
+            yield
+        except (Interrupted, NotFinite):
+            _leave()
+            raise
+        _leave()
+
+
+def initialize_distributed(peer_timeout: float = 120) -> None:
     """Join the other hosts of this job; call it before anything is computed.
 
     SLURM, TPU pods, Kubernetes and Open MPI tell JAX who the others are. Elsewhere the environment
     says it: JAX_COORDINATOR_ADDRESS (host:port of the first one), JAX_NUM_PROCESSES and
-    JAX_PROCESS_ID (from 0). Raises HostError where only a part of these is set, or nobody tells.
+    JAX_PROCESS_ID (from 0).
+
+    Raises:
+        HostError: only a part of these is set, nobody tells, or a host did not come in time.
     """
+    global _peers
+    if not (math.isfinite(peer_timeout) and 1 <= peer_timeout <= 86_400):
+        raise HostError(f"peer_timeout is {peer_timeout}; give seconds from 1 to 86400")
+    address, count, number, local_devices = _cluster(math.ceil(peer_timeout))
+    peers = Peers(address, count, number, peer_timeout)
+    service = peers.connect()
+    _peers = peers
+    jax.distributed.initialize(
+        service,
+        count,
+        number,
+        local_devices,
+        cluster_detection_method="deactivate",
+        coordinator_bind_address=service,
+        initialization_timeout=_NEVER,
+        heartbeat_timeout_seconds=_NEVER,
+        shutdown_timeout_seconds=_NEVER,
+    )
+
+
+def _cluster(seconds: int) -> tuple[str, int, int, list[int] | None]:
+    """Address of host 0, number of hosts, this one's number, and its devices where not all."""
     given = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
+    if given and len(given) < len(_VARIABLES):
+        missing = ", ".join(name for name in _VARIABLES if name not in given)
+        raise HostError(f"{', '.join(given)} is set, and {missing} is not; set all or none of them")
+    if given:
+        address, *numbers = given.values()
+        for name, number in zip(_VARIABLES[1:], numbers, strict=True):
+            if not number.isdecimal():
+                raise HostError(f"{name} is {number!r}; give a whole number")
+        return address, int(numbers[0]), int(numbers[1]), None
+    # What jax.distributed.initialize asks itself; it can be told a way around, but not asked.
+    from jax._src.clusters import ClusterEnv
+
     try:
-        if len(given) == len(_VARIABLES):
-            address, count, number = given.values()
-            jax.distributed.initialize(address, int(count), int(number))
-            return
-        if not given:
-            jax.distributed.initialize()
-            return
-    except ValueError as error:
-        raise HostError(
-            f"the other hosts are not known ({error}); set {', '.join(_VARIABLES)}, or leave "
-            "--distributed out"
-        ) from error
-    missing = ", ".join(name for name in _VARIABLES if name not in given)
-    raise HostError(f"{', '.join(given)} is set, and {missing} is not; set all or none of them")
+        found = ClusterEnv.auto_detect_unset_distributed_params(
+            None, None, None, None, None, seconds
+        )
+    # Each kind of cluster looks into variables, files and services of its own.
+    except Exception as error:
+        raise HostError(f"the other hosts are not known ({describe(error)}); {_ADVICE}") from error
+    where, size, own, devices = found
+    if where is None or size is None or own is None:
+        raise HostError(f"the other hosts are not known; {_ADVICE}")
+    return where, size, own, None if devices is None else list(devices)
+
+
+_ADVICE = f"set {', '.join(_VARIABLES)}, or leave --distributed out"
+
+
+@contextmanager
+def fail_together() -> Iterator[None]:
+    """End all hosts where this one fails inside, before anything else here waits for them.
+
+    Interrupted and NotFinite are raised by all hosts at the same step, and go their way.
+    """
+    try:
+        yield
+    except (Interrupted, NotFinite):
+        raise
+    except BaseException as error:
+        if _peers is not None:
+            if isinstance(error, jax.errors.JaxRuntimeError) or "Gloo" in str(error):
+                _peers.wait_for_verdict()
+            _peers.fail(error)
+        raise
+
+
+def _leave() -> None:
+    global _peers
+    if _peers is not None:
+        _peers.leave(jax.distributed.shutdown)
+        _peers = None
 
 
 def is_lead_host() -> bool:
@@ -61,13 +148,20 @@ def is_multihost() -> bool:
     return jax.process_count() > 1
 
 
-def _gather(value: int) -> npt.NDArray[np.int32]:
-    """int32 [hosts]: every host's value."""
+def _gather(value: npt.ArrayLike) -> npt.NDArray[np.int32]:
+    """int32 [hosts, ...]: every host's value."""
     if not is_multihost():
-        return np.array([value], np.int32)
+        return np.asarray(value, np.int32)[None]
     from jax.experimental import multihost_utils
 
-    return np.asarray(multihost_utils.process_allgather(np.array(value, np.int32)))
+    return np.asarray(multihost_utils.process_allgather(np.asarray(value, np.int32)))
+
+
+def _gather_text(text: str) -> list[str]:
+    """Every host's text, cut to 512 bytes."""
+    data = text.encode()[:_MESSAGE]
+    rows = _gather(np.frombuffer(data.ljust(_MESSAGE, b"\0"), np.uint8))
+    return [bytes(row.astype(np.uint8)).rstrip(b"\0").decode(errors="replace") for row in rows]
 
 
 def allmax(value: int) -> int:
@@ -79,14 +173,13 @@ def assert_equal(value: str, message: str) -> None:
     """Check that all hosts, which must all ask at this place, have the same `value`.
 
     Args:
-        value: any text; a digest of it is compared.
+        value: any text; its hash is compared.
         message: what is said on every host where the values differ.
 
     Raises:
         HostError: the values differ.
     """
-    digest = int.from_bytes(hashlib.sha256(value.encode()).digest()[:3], "big")
-    if len(set(_gather(digest).tolist())) > 1:
+    if len(set(_gather_text(hashlib.sha256(value.encode()).hexdigest()))) > 1:
         raise HostError(message)
 
 
@@ -99,12 +192,21 @@ def barrier() -> None:
 def all_or_none(what: str) -> Iterator[None]:
     """Do something that may fail on one host alone, and fail on all if it does.
 
-    Raises its UserError where it failed, and on the other hosts a HostError that names `what`.
+    Raises its error where it failed, and on the other hosts a HostError that names the host,
+    `what` and the error.
     """
     try:
         yield
-    except UserError:
-        allmax(1)
+    except BaseException as error:
+        _gather_text(f"{_name()} could not {what}: {describe(error)}")
         raise
-    if allmax(0):
-        raise HostError(f"another host could not {what}; its own output says why")
+    told = [text for text in _gather_text("") if text]
+    if told:
+        if _peers is not None:
+            _peers.settle()
+        raise HostError(told[0])
+
+
+def _name() -> str:
+    number = jax.process_index()
+    return f"host {number}" if _peers is None else _peers.names[number]

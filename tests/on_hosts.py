@@ -1,0 +1,112 @@
+"""What one host of several does in tests/test_hosts.py: on_hosts.py JOB PEER_TIMEOUT [FOLDER]."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+from jax import lax
+
+from physjax.cli import common
+from physjax.data import load
+from physjax.train import multihost
+from physjax.train.setup import Task, epoch_order
+from physjax.train.sharding import compile_step, place
+from physjax.train.state import TrainState, init_state
+from physjax.train.step import select_batch, train_step
+
+
+def first_steps(words: tuple[str, ...], shards: int) -> dict[str, np.ndarray[Any, Any]]:
+    """The first batches of a run's second epoch and its first losses, on `shards` devices.
+
+    `rows` int [steps, batch] are the rows of the training set, `inputs` the augmented images
+    [steps, batch, S, S, 3], and `losses` [2] the mean loss after one step and after two.
+    """
+    config = common.parse(words).config
+    dataset = load(config.data)
+    size = len(dataset.train.labels)
+    task = Task(config, dataset.info, size, shards)
+    state = place(task, init_state(task))
+    images, labels, numbers, order = place(
+        task,
+        (
+            dataset.train.images,
+            dataset.train.labels,
+            np.arange(size, dtype=np.int32),
+            epoch_order(0, 1, size),
+        ),
+    )
+
+    def batch(task: Task, state: TrainState, *data: jax.Array, shard: jax.Array) -> Any:
+        chosen = select_batch(task, state, *data, shard)
+        assert task.axis_name is not None
+        return lax.all_gather((chosen.targets, chosen.inputs), task.axis_name, tiled=True)
+
+    select = compile_step(task, batch, state, images, numbers, order)
+    picked = []
+    for step in range(3):
+        at = state.replace(step=place(task, np.int32(task.steps_per_epoch + step)))
+        picked.append(jax.tree.map(np.array, select(at, images, numbers, order)))
+    train = compile_step(task, train_step, state, images, labels, order)
+    losses = []
+    for _ in range(2):
+        state = train(state, images, labels, order)
+        losses.append(float(np.array(state.metrics.loss_sum)) / float(state.metrics.count))
+    rows, inputs = zip(*picked, strict=True)
+    return {"rows": np.stack(rows), "inputs": np.stack(inputs), "losses": np.array(losses)}
+
+
+def _ask_for_ever(at_five: Callable[[], None]) -> None:
+    """Meet the other hosts again and again, and say so; the last host does `at_five` once."""
+    for count in range(10**9):
+        multihost.allmax(count)
+        if count == 3:
+            print("ready", flush=True)
+        if count == 5 and jax.process_index() == jax.process_count() - 1:
+            at_five()
+        time.sleep(0.05)
+
+
+def _raise(error: BaseException) -> Callable[[], None]:
+    def raising() -> None:
+        raise error
+
+    return raising
+
+
+def _one_cannot() -> None:
+    for _ in range(3):
+        multihost.barrier()
+    with multihost.all_or_none("write the record"):
+        if not multihost.is_lead_host():
+            raise MemoryError("no memory for 8 EiB")
+
+
+JOBS: dict[str, Callable[[], None]] = {
+    "wait": lambda: _ask_for_ever(lambda: None),
+    "OSError": lambda: _ask_for_ever(_raise(OSError(28, "No space left on device"))),
+    "KeyboardInterrupt": lambda: _ask_for_ever(_raise(KeyboardInterrupt())),
+    "MemoryError": _one_cannot,
+}
+
+
+def main() -> None:
+    job, timeout = sys.argv[1], float(sys.argv[2])
+    with multihost.distributed(timeout):
+        if job in JOBS:
+            JOBS[job]()
+        else:
+            found = first_steps(tuple(sys.argv[4:]), jax.device_count())
+            if multihost.is_lead_host():
+                np.savez(Path(sys.argv[3]) / "found.npz", **found)
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    sys.exit(common.exit_code(main))
