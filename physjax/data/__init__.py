@@ -6,8 +6,8 @@
 
 from physjax.data.arrays import from_arrays
 from physjax.data.catalog import DATASETS
-from physjax.data.load import load, resolve, select
-from physjax.data.prepare import prepare
+from physjax.data.loading import load, resolve, select
+from physjax.data.preparing import prepare
 from physjax.data.spec import DatasetSpec
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 

@@ -10,7 +10,7 @@ import pytest
 
 from physjax.config import DataConfig
 from physjax.data import DATASETS, load
-from physjax.data.prepare import prepare_spec
+from physjax.data.preparing import prepare_spec
 
 
 @pytest.fixture(scope="session")

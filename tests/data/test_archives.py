@@ -15,7 +15,7 @@ from hostile import parts, refused
 from physjax.config import DataConfig
 from physjax.data import DATASETS, DataError, cifar, load
 from physjax.data.archives import read_archives
-from physjax.data.prepare import prepare_spec
+from physjax.data.preparing import prepare_spec
 
 CIFARS = ["cifar10", "cifar100"]
 

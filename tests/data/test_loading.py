@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from physjax.config import DataConfig
-from physjax.data import DATASETS, DataError, Dataset, Split, load, resolve
+from physjax.data import DATASETS, DataError, Dataset, Split, load, loading, resolve
 from physjax.data.tfds_folder import read_prepared
 
 JPEG_COPY = "CIFAR-10 (JPEG-75 copy)"
@@ -21,7 +21,7 @@ JPEG_COPY_FINGERPRINT = "0da1a56e33c30845dc18e49ad82a1bcb58331a28dc5b6633e175c30
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(load, "why_unreachable", lambda url: "the host is away")
+    monkeypatch.setattr(loading, "why_unreachable", lambda url: "the host is away")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def untouched_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str) -> str:
         raise AssertionError(f"asked {url}")
 
-    monkeypatch.setattr(load, "why_unreachable", fail)
+    monkeypatch.setattr(loading, "why_unreachable", fail)
 
 
 def assert_same(one: Dataset, other: Dataset) -> None:
@@ -105,9 +105,9 @@ def test_a_host_that_answers_is_downloaded_from(
     tmp_path: Path, small_cifar10: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`auto` prepares where it can; if that fails after all, it takes the digits."""
-    monkeypatch.setattr(load, "why_unreachable", lambda url: "")
+    monkeypatch.setattr(loading, "why_unreachable", lambda url: "")
     prepared = small_cifar10 / "cifar10" / "3.0.2"
-    monkeypatch.setattr(load, "prepare", lambda name, data_dir: prepared)
+    monkeypatch.setattr(loading, "prepare", lambda name, data_dir: prepared)
     config = DataConfig(data_dir=str(tmp_path))
     assert resolve(config) == "cifar10"
     assert load(config).info.source == str(prepared.resolve())
@@ -115,7 +115,7 @@ def test_a_host_that_answers_is_downloaded_from(
     def fail(name: str, data_dir: str | None) -> Path:
         raise DataError("the line broke")
 
-    monkeypatch.setattr(load, "prepare", fail)
+    monkeypatch.setattr(loading, "prepare", fail)
     assert "the line broke" in load(config).info.notice
     with pytest.raises(DataError, match="the line broke"):
         load(DataConfig("cifar10", data_dir=str(tmp_path)))
@@ -186,7 +186,7 @@ def test_the_shared_copy_is_named_and_decoded_once(
     if first.info.fingerprint != JPEG_COPY_FINGERPRINT:
         pytest.skip("the folder holds another CIFAR-10 than the JPEG-75 copy")
     assert first.info.title == JPEG_COPY
-    monkeypatch.setattr(load, "read_prepared", None)
+    monkeypatch.setattr(loading, "read_prepared", None)
     assert_same(load(warm_cifar10), first)
 
 

@@ -17,7 +17,7 @@ from PIL import Image
 
 from physjax.config import DataConfig
 from physjax.data import DATASETS, DataError, load
-from physjax.data.prepare import encode_png
+from physjax.data.preparing import encode_png
 from physjax.data.shards import read_shard
 from physjax.data.tfds_folder import data_folder, decode_pngs, find_prepared, read_prepared
 

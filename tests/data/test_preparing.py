@@ -20,7 +20,7 @@ from tensorflow_datasets.core import hashing
 from physjax.config import DataConfig
 from physjax.data import DataError, load, prepare
 from physjax.data.archives import read_archives
-from physjax.data.prepare import prepare_spec
+from physjax.data.preparing import prepare_spec
 from physjax.data.tfds_folder import read_prepared
 
 NAMES = ["cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist"]

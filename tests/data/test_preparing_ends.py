@@ -10,8 +10,8 @@ import numpy as np
 import published
 import pytest
 
-from physjax.data import DataError, prepare
-from physjax.data.prepare import prepare_spec
+from physjax.data import DataError, prepare, preparing
+from physjax.data.preparing import prepare_spec
 
 ABANDONED = ["cifar10-unfinished-old", "cifar10-unfinished-new", "cifar100-unfinished-old"]
 
@@ -24,7 +24,7 @@ def test_an_interruption_leaves_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec, archives, _, _ = published.published_files("cifar10", tmp_path / "archives")
-    encode, calls = prepare.encode_png, []
+    encode, calls = preparing.encode_png, []
 
     def fail(image: np.ndarray) -> bytes:
         calls.append(1)
@@ -32,7 +32,7 @@ def test_an_interruption_leaves_nothing(
             raise error
         return encode(image)
 
-    monkeypatch.setattr(prepare, "encode_png", fail)
+    monkeypatch.setattr(preparing, "encode_png", fail)
     with pytest.raises(seen):
         prepare_spec(spec, str(tmp_path / "tfds"), archives)
     assert list((tmp_path / "tfds").iterdir()) == []

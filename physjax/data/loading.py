@@ -7,7 +7,7 @@ from physjax.data.arrays import check_split
 from physjax.data.cache import cached
 from physjax.data.catalog import DATASETS
 from physjax.data.download import why_unreachable
-from physjax.data.prepare import prepare
+from physjax.data.preparing import prepare
 from physjax.data.provenance import title_and_notice
 from physjax.data.spec import DatasetSpec
 from physjax.data.split import hold_out, take_stratified
