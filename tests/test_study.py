@@ -188,6 +188,16 @@ def test_a_run_that_diverges_is_recorded_as_failed_and_the_others_go_on(tmp_path
             ConfigError,
             "batch_size is 2000, but there are only 60",
         ),
+        (
+            {"laws": ("none",), "config": {"model": {"interaction_strength": 5.0}}},
+            ConfigError,
+            "interaction_strength",
+        ),
+        (
+            {"arms": {"odd": {"rule": {"update_rule": "hebb"}}}},
+            ConfigError,
+            "no learning rule 'hebb'",
+        ),
     ],
 )
 def test_what_cannot_be_run_is_named_before_anything_is(
@@ -304,9 +314,9 @@ def test_checking_reads_no_images(tmp_path: Path) -> None:
     assert {c.data.dataset for c in runs.values()} == {"cifar100"}
 
 
-def command(folder: Path, *words: str) -> list[str]:
+def command(folder: Path, *words: str, name: str = "s") -> list[str]:
     return [
-        *(sys.executable, str(ROOT / "experiments" / "study.py"), "--name", "s"),
+        *(sys.executable, str(ROOT / "experiments" / "study.py"), "--name", name),
         *("--results-dir", str(folder / "results"), "--runs-dir", str(folder / "runs")),
         *("--devices", "1", *words),
     ]
@@ -321,6 +331,12 @@ def test_the_command_reads_a_file_lists_its_runs_and_refuses_two_grids(tmp_path:
             command(tmp_path, *words), capture_output=True, text=True, check=False
         )
 
+    for name in ("../../evil", "a/b", "..", "lr[0.1]"):
+        words = command(tmp_path, "--grid", str(path), "--dry-run", name=name)
+        refused = subprocess.run(words, capture_output=True, text=True, check=False)
+        assert refused.returncode == 2
+        assert f"--name is '{name}'; it must" in refused.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["g.toml"]
     listed = run("--grid", str(path), "--dry-run")
     assert listed.returncode == 0, listed.stderr
     assert listed.stdout.splitlines()[-1] == "2 runs, 2 to do: cost unknown"
