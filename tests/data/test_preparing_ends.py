@@ -10,7 +10,7 @@ import numpy as np
 import published
 import pytest
 
-from physjax.data import DataError, prepare, preparing
+from physjax.data import DataError, preparing
 from physjax.data.preparing import prepare_spec
 
 ABANDONED = ["cifar10-unfinished-old", "cifar10-unfinished-new", "cifar100-unfinished-old"]
