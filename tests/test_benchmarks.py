@@ -109,7 +109,7 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
         cwd=ROOT,
         env={**clean, "PHYSJAX_CACHE": str(tmp_path)},
         check=True,
-        timeout=300,
+        timeout=3000,
     )
     found = json.loads((tmp_path / "found.json").read_text())
     assert set(found["steps"]) == {"none", "again", "ring"}

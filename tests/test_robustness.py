@@ -78,7 +78,11 @@ def test_the_clean_accuracy_is_that_of_the_record(
     assert record.result is not None
     assert outcome.folded is folded
     # Averaged parameters, the last epoch's, and every example once: 360 are 2.4 batches of 150.
-    assert outcome.clean.accuracy == pytest.approx(record.result.test_accuracy)
+    # Another program, which may decide one near tie otherwise.
+    one_image = 1 / 360
+    assert outcome.clean.accuracy == pytest.approx(
+        record.result.test_accuracy, abs=1.01 * one_image
+    )
     assert outcome.clean.loss == pytest.approx(record.epochs[-1].test_loss, rel=1e-4)
     assert outcome.clean.confusion == record.result.confusion
     assert outcome.corruptions["shift"][0].accuracy < outcome.clean.accuracy

@@ -148,13 +148,14 @@ def test_each_image_gets_its_own_draws_whatever_the_slice() -> None:
     for start in (0, 4, 8):
         part = {name: value[start : start + 4] for name, value in drawn.items()}
         sliced = apply(part, images[start : start + 4], config, 32, MEAN, STD)
-        np.testing.assert_array_equal(sliced, whole[start : start + 4])
+        # Another program: a multiplication and an addition may be rounded once or twice.
+        np.testing.assert_allclose(sliced, whole[start : start + 4], atol=2e-6)
 
     def one(single: dict[str, jax.Array], image: jax.Array) -> jax.Array:
         single = {name: value[None] for name, value in single.items()}
         return augment.apply(single, image[None], config, 32, MEAN, STD)[0]
 
-    np.testing.assert_array_equal(jax.jit(jax.vmap(one))(drawn, images), whole)
+    np.testing.assert_allclose(jax.jit(jax.vmap(one))(drawn, images), whole, atol=2e-6)
 
 
 def test_jit_and_draws_are_pure_functions_of_the_key() -> None:
@@ -215,7 +216,7 @@ def test_cutout_sets_a_square_to_the_mean_and_the_border_cuts_it() -> None:
     assert (result[0, 7:13, 17:23] == 0).all()
 
 
-def test_preprocess_native_is_exactly_the_unaugmented_batch() -> None:
+def test_preprocess_native_is_the_unaugmented_batch() -> None:
     images = jnp.asarray(photos(3))
     for config in (PLAIN, AugmentConfig(cutout=0), AugmentConfig(crop="resized", cutout=0)):
         np.testing.assert_allclose(
@@ -223,9 +224,10 @@ def test_preprocess_native_is_exactly_the_unaugmented_batch() -> None:
             normalised(np.asarray(images)),
             atol=2e-6,
         )
-    np.testing.assert_array_equal(
+    np.testing.assert_allclose(
         apply({}, images, PLAIN, 32, MEAN, STD),
         preprocess(images, 32, MEAN, STD, PLAIN),
+        atol=2e-6,
     )
 
 
@@ -244,9 +246,10 @@ def test_preprocess_imagenet_is_resize_256_centre_crop_224() -> None:
 def test_preprocess_without_resized_crops_keeps_the_whole_image() -> None:
     """Training on whole, enlarged images is evaluated on whole, enlarged images."""
     images = jnp.asarray(photos(2, size=8))
-    np.testing.assert_array_equal(
+    np.testing.assert_allclose(
         preprocess(images, 20, MEAN, STD, PLAIN),
         apply({}, images, PLAIN, 20, MEAN, STD),
+        atol=2e-6,
     )
 
 
