@@ -29,7 +29,7 @@ TRAIN = ("-m", "physjax", "train", "--distributed")
 CHILD = (str(ROOT / "tests" / "on_hosts.py"),)
 WORDS = (
     *("--recipe", "smoke", "--model", "cnn", "--law", "ring", "--width", "0.1"),
-    *("--batch-size", "20", "--epochs", "8", "--name", "run"),
+    *("--batch-size", "20", "--epochs", "6", "--name", "run"),
 )
 # Only a test that hangs needs it; nothing here takes a tenth of it.
 PATIENCE = 600

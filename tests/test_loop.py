@@ -251,10 +251,15 @@ def test_a_run_resumed_after_its_only_epoch_was_trained_has_no_rate(tmp_path: Pa
 
 
 def test_two_devices_give_the_same_run_but_for_dropout(tmp_path: Path) -> None:
-    calm = {"dropout": 0.0}
-    one = fit(configure(tmp_path / "one", model=calm))
-    two = fit(configure(tmp_path / "two", model=calm, run={"devices": 2}))
-    assert one.epochs[0].train_loss == pytest.approx(two.epochs[0].train_loss, rel=1e-2)
+    # Two steps: the rounding of sums in another order grows with each.
+    parts: dict[str, Any] = {
+        "model": {"dropout": 0.0},
+        "optim": {"batch_size": 100, "epochs": 1},
+    }
+    one = fit(configure(tmp_path / "one", **parts))
+    two = fit(configure(tmp_path / "two", **parts, run={"devices": 2}))
+    assert one.epochs[0].step == 2
+    assert one.epochs[0].train_loss == pytest.approx(two.epochs[0].train_loss, rel=1e-5)
     assert two.result is not None
     assert two.result.device.count == 2
 

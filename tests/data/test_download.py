@@ -37,7 +37,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         elif self.path == "/stalls":
             self.wfile.write(CONTENT[:1000])
             self.wfile.flush()
-            time.sleep(1.5)
+            self.connection.recv(1)  # until the client has had enough
         elif self.path == "/data":
             self.wfile.write(CONTENT)
         elif self.path == "/endless":
