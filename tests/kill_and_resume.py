@@ -25,8 +25,8 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from helpers.runs import assert_same
 from physjax import runtime
-from runs import assert_same
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -15,8 +15,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from test_step import configure, run_steps
 
+from helpers.steps import configure, run_steps
 from physjax import data, resistive
 from physjax.cli import common
 from physjax.config import ModelConfig

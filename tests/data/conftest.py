@@ -5,9 +5,9 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-import published
 import pytest
 
+from helpers import published
 from physjax.config import DataConfig
 from physjax.data import DATASETS, load
 from physjax.data.preparing import prepare_spec

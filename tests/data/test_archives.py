@@ -8,10 +8,10 @@ import tarfile
 from pathlib import Path
 
 import numpy as np
-import published
 import pytest
-from hostile import parts, refused
 
+from helpers import published
+from helpers.hostile import parts, refused
 from physjax.config import DataConfig
 from physjax.data import DATASETS, DataError, cifar, load
 from physjax.data.archives import read_archives

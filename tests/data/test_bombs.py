@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import published
 import pytest
-from hostile import parts, refused
 from scipy.io import savemat
 
+from helpers import published
+from helpers.hostile import parts, refused
 from physjax.data.archives import read_archives
 from physjax.data.raw import unpacked_limit
 from physjax.data.svhn import read_arrays

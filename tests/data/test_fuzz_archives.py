@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import published
 import pytest
-from fuzzing import CHANGES, Change, bounded, damage, examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import published
+from helpers.fuzzing import CHANGES, Change, bounded, damage, examples
 from physjax.data import DataError, DatasetSpec
 from physjax.data.archives import read_archives
 from physjax.data.raw import unpacked_limit

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import published
 import pytest
-from fuzzing import CHANGES, Change, bounded, damage, examples
 from hypothesis import given
 from hypothesis import strategies as st
 
+from helpers import published
+from helpers.fuzzing import CHANGES, Change, bounded, damage, examples
 from physjax.data import DATASETS, DataError, Split
 from physjax.data.cache import cached
 from physjax.data.provenance import title_and_notice

@@ -10,9 +10,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-import published
 import pytest
 
+from helpers import published
 from physjax.data import DataError
 from physjax.data.pickles import read_pickle
 

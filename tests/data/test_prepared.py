@@ -10,11 +10,11 @@ import struct
 from pathlib import Path
 
 import numpy as np
-import published
 import pytest
 import tensorflow_datasets as tfds
 from PIL import Image
 
+from helpers import published
 from physjax.config import DataConfig
 from physjax.data import DATASETS, DataError, load
 from physjax.data.preparing import encode_png

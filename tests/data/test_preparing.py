@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import published
 import pytest
 import tensorflow_datasets as tfds
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tensorflow_datasets.core import hashing
 
+from helpers import published
 from physjax.config import DataConfig
 from physjax.data import DataError, load, prepare
 from physjax.data.archives import read_archives

@@ -7,9 +7,9 @@ import resource
 from pathlib import Path
 
 import numpy as np
-import published
 import pytest
 
+from helpers import published
 from physjax.data import DataError, preparing
 from physjax.data.preparing import prepare_spec
 

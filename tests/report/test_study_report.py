@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from matplotlib.figure import Figure
 
-import studies
+from helpers import studies
 from physjax import plotting
 from physjax.config import RECIPES
 from physjax.records import RecordError

@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
-from test_step import assert_close, configure, run_steps, without_ties
 
+from helpers.steps import assert_close, configure, run_steps, without_ties
 from physjax.nn.fold import fold
 from physjax.nn.physics import PhysicsLayer
 from physjax.nn.taps import PERTURBATIONS, VOLTAGES, zero_perturbations

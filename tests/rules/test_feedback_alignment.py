@@ -10,8 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from rich.console import Console
-from test_step import configure, run_steps
 
+from helpers.steps import configure, run_steps
 from physjax.config import RECIPES, recipe
 from physjax.data import load
 from physjax.nn.physics import Dense, PhysicsLayer

@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from test_step import assert_close, configure, run_steps, without_ties
 
+from helpers.steps import assert_close, configure, run_steps, without_ties
 from physjax.config import ConfigError, ModelConfig
 from physjax.models import MODELS, build, init_variables
 from physjax.nn.fold import fold

@@ -25,7 +25,7 @@ from physjax.train.checkpoint import CheckpointError
 from physjax.train.loop import fit
 from physjax.train.setup import Task
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def configure(folder: Path, law: str, rule: str = "backprop") -> Config:

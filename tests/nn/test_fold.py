@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from jax import export
 
+from helpers.short import SHORT, build_short, cut
 from physjax.config import ModelConfig
 from physjax.forces import LAWS, ForceLaw
 from physjax.models import build, init_variables
 from physjax.nn.fold import fold, foldable
-from short import SHORT, build_short, cut
 
 
 def random_variables(config: ModelConfig) -> dict:

@@ -17,11 +17,11 @@ import jax
 import numpy as np
 import pytest
 
+from helpers.runs import configure, parameters, without_times
 from physjax.config import Config, ConfigError, run_name
 from physjax.errors import Interrupted, NotFinite
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.train.loop import fit
-from runs import configure, parameters, without_times
 
 
 @pytest.fixture(scope="module")

@@ -17,16 +17,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from on_hosts import first_steps
+from helpers.on_hosts import first_steps
+from helpers.runs import assert_same
 from physjax.cli import common
 from physjax.records import RunFolder
 from physjax.train import multihost
 from physjax.train.multihost import HostError
-from runs import assert_same
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("-m", "physjax", "train", "--distributed")
-CHILD = (str(ROOT / "tests" / "on_hosts.py"),)
+CHILD = (str(ROOT / "tests" / "helpers" / "on_hosts.py"),)
 WORDS = (
     *("--recipe", "smoke", "--model", "cnn", "--law", "ring", "--width", "0.1"),
     *("--batch-size", "20", "--epochs", "6", "--name", "run"),

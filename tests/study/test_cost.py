@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-import studies
+from helpers import studies
 from physjax.config import Config
 from physjax.records import RunFolder
 from physjax.study.cost import Costs, earlier_runs

@@ -18,7 +18,7 @@ import jax
 import pytest
 from rich.console import Console
 
-import studies
+from helpers import studies
 from physjax import forces
 from physjax.config import RECIPES, Config
 from physjax.errors import UserError

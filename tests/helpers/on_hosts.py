@@ -1,4 +1,4 @@
-"""What one host of several does in tests/test_hosts.py: on_hosts.py JOB PEER_TIMEOUT [FOLDER]."""
+"""What one host of several does in test_hosts.py: on_hosts.py JOB PEER_TIMEOUT [FOLDER]."""
 
 from __future__ import annotations
 

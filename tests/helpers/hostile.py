@@ -6,9 +6,9 @@ import tracemalloc
 from pathlib import Path
 from typing import Any
 
-import published
 import pytest
 
+from helpers import published
 from physjax.data import DataError, DatasetSpec
 from physjax.data.archives import read_archives
 from physjax.data.raw import unpacked_limit

@@ -19,7 +19,7 @@ import tomli_w
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-import studies
+from helpers import studies
 from physjax import schema
 from physjax.cli import common, options
 from physjax.cli import evaluate as evaluate_command

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import jax
@@ -10,24 +9,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers.short import SHORT, build_short, cut
+from helpers.steps import assert_close, configure, run_steps, without_ties
 from physjax import data
-from physjax.config import RECIPES, Config, ConfigError
+from physjax.config import RECIPES, ConfigError
 from physjax.data import augment
 from physjax.train.setup import Task, epoch_order, stream_key
 from physjax.train.sharding import compile_step, place
-from physjax.train.state import Metrics, TrainState, init_state
+from physjax.train.state import Metrics, init_state
 from physjax.train.step import eval_step, evaluation_starts, train_step
-from short import SHORT, build_short, cut
-
-SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "conv": "direct"}
-
-
-def configure(**parts: dict[str, Any]) -> Config:
-    base = RECIPES["smoke"]
-    parts["model"] = {**SMALL, **parts.get("model", {})}
-    return dataclasses.replace(
-        base, **{k: dataclasses.replace(getattr(base, k), **v) for k, v in parts.items()}
-    )
 
 
 @pytest.fixture(scope="module")
@@ -35,38 +25,9 @@ def digits() -> data.Dataset:
     return data.load(RECIPES["smoke"].data)
 
 
-def without_ties() -> data.Dataset:
-    """Images without two equal patches, for what is computed by two programs.
-
-    In the flat areas of digits the pixels of a pooling window tie, and their last bits, which each
-    program and each processor rounds in its own way, decide which one takes the gradient.
-    """
-    digits = data.load(RECIPES["smoke"].data)
-    images = np.random.default_rng(0).integers(0, 256, digits.train.images.shape, np.uint8)
-    train = dataclasses.replace(digits.train, images=images)
-    return dataclasses.replace(digits, train=train)
-
-
 @pytest.fixture(scope="module")
 def noise() -> data.Dataset:
     return without_ties()
-
-
-def run_steps(
-    config: Config, digits: data.Dataset, shards: int, steps: int, repeat: int = 1
-) -> TrainState:
-    task = Task(config, digits.info, len(digits.train.labels), shards)
-    state = place(task, init_state(task))
-    train = place(task, (digits.train.images, digits.train.labels))
-    order = place(task, epoch_order(state.seed, 0, task.train_size))
-    call = compile_step(task, train_step, state, *train, order, repeat=repeat, donate=True)
-    for _ in range(steps // repeat):
-        state = call(state, *train, order)
-    return jax.tree.map(np.asarray, state)
-
-
-def assert_close(one: Any, two: Any, **tolerance: float) -> None:
-    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, two)
 
 
 @pytest.mark.parametrize("shards", [4, 8])

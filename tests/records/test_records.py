@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import studies
+from helpers import studies
 from physjax.config import Config
 from physjax.records import (
     EpochRecord,

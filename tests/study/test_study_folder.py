@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-import studies
+from helpers import studies
 from physjax.records import RecordError, RunRecord
 from physjax.study.design import Cell, plan
 from physjax.study.folder import StudyFolder, portable

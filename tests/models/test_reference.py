@@ -17,6 +17,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from helpers.short import cut
 from physjax.config import RECIPES, ModelConfig
 from physjax.data import DATASETS, DatasetInfo, augment
 from physjax.models import MODELS, alexnet, base, build, cnn, googlenet, vgg
@@ -24,10 +25,9 @@ from physjax.ops import pool
 from physjax.train.setup import Task
 from physjax.train.state import init_state
 from physjax.train.step import train_step
-from short import cut
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing: install the extra `bench`")
-reference = pytest.importorskip("torch_reference")
+reference = pytest.importorskip("helpers.torch_reference")
 
 pytestmark = pytest.mark.slow
 

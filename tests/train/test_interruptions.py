@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from helpers.runs import assert_same, configure
 from physjax import data, files, runtime
 from physjax.cli.common import exit_code
 from physjax.errors import Interrupted, NotFinite
@@ -18,7 +19,6 @@ from physjax.records import RunFolder
 from physjax.train import loop
 from physjax.train.checkpoint import CheckpointError
 from physjax.train.loop import fit
-from runs import assert_same, configure
 
 
 @pytest.fixture(scope="module")

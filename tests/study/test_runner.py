@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-import studies
+from helpers import studies
 from physjax.config import ConfigError
 from physjax.data import DataError
 from physjax.errors import Interrupted
@@ -31,7 +31,7 @@ from physjax.study.progress import StudyDisplay
 from physjax.study.runner import Place, carry_out, check, listing, survey, total
 from physjax.train.state import init_state
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def grid(**changes: Any) -> Study:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import studies
+from helpers import studies
 from physjax.config import ConfigError, differences
 from physjax.study.design import Cell, Study, control_of, plan
 from physjax.study.files import from_options, read_toml, to_toml

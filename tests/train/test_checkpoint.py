@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from damage import damage
+from helpers.damage import damage
 from physjax.errors import UserError
 from physjax.train.checkpoint import CheckpointError, Checkpoints, check_path
 
