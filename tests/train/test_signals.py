@@ -34,8 +34,6 @@ sys.exit(exit_code(work))
 
 
 def start(work: str = "pass", before: str = "pass") -> subprocess.Popen[str]:
-    # A shell that starts tests in the background has them ignore Ctrl-C.
-    before = f"signal.signal(signal.SIGINT, signal.default_int_handler); {before}"
     process = subprocess.Popen(
         [sys.executable, "-c", START.format(work=work, before=before)],
         stdout=subprocess.PIPE,
@@ -51,7 +49,7 @@ def start(work: str = "pass", before: str = "pass") -> subprocess.Popen[str]:
 def test_each_ends_the_work_with_its_own_exit_code(number: int) -> None:
     process = start()
     process.send_signal(number)
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     name = signal.Signals(number).name
     assert f"stopped by {name} at step 3; the same command goes on from there" in errors
@@ -68,7 +66,7 @@ def test_a_second_one_ends_what_cannot_be_interrupted(number: int) -> None:
         assert line == "\n"
     time.sleep(1.1 * signals.TOGETHER)
     process.send_signal(number)
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number
     assert errors.strip() == f"{signal.Signals(number).name} again: stopped at once"
 
@@ -88,14 +86,14 @@ def test_nohup_is_respected() -> None:
     process = start(before="signal.signal(signal.SIGHUP, signal.SIG_IGN)")
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGUSR1)
-    process.communicate()
+    process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGUSR1
 
 
 def test_ctrl_c_outside_of_training_is_no_traceback() -> None:
     process = start(work="signal.signal(signal.SIGINT, signal.default_int_handler)")
     process.send_signal(signal.SIGINT)
-    _, errors = process.communicate()
+    _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + signal.SIGINT
     assert "Traceback" not in errors
 
