@@ -1,4 +1,10 @@
-"""Train networks of resistors: `physjax resistive --task iris --seeds 20`."""
+"""Train networks of resistors that learn by themselves, by the paper's Eq. (1) and its kin.
+
+physjax resistive --task iris --seeds 20 --json iris.json --figures figures
+
+prints error or accuracy, and writes a record and figures where it is told to. It saves nothing
+before its end: stopped, it begins anew.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +13,7 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from physjax import files
 from physjax.cli import options
@@ -20,13 +27,15 @@ LISTS = ("squared_errors", "test_accuracies", "seeds")
 
 @dataclass(frozen=True)
 class Command:
-    """Train resistor networks on a task; print error or accuracy, write a record and figures."""
+    """What is trained, and what is written."""
 
     preset: PresetOptions = field(default_factory=PresetOptions)
     json: Path | None = None
     """Where to write the record."""
     figures: Path | None = None
     """Folder for the figures: history of the training; network before and after."""
+    figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
+    """Of the figures: one file each for every format named."""
 
 
 def execute(asked: Command) -> None:
@@ -36,6 +45,8 @@ def execute(asked: Command) -> None:
       UserError: an option is out of range, or a file cannot be written; before the training.
     """
     resolve(asked.preset)  # before any folder is made
+    if asked.figure_format != Command.figure_format and not asked.figures:
+        raise UserError("--figure-format does nothing without --figures, the folder to write to")
     if asked.json:
         with files.naming(asked.json):  # a name that is too long
             is_folder = asked.json.is_dir()
@@ -52,7 +63,7 @@ def execute(asked: Command) -> None:
     if asked.json:
         files.atomic_write(asked.json, json.dumps(values, indent=1) + "\n")
     if asked.figures:
-        _draw(run, asked.figures)
+        _draw(run, asked)
 
 
 def _check_writable(folder: Path) -> None:
@@ -63,22 +74,22 @@ def _check_writable(folder: Path) -> None:
             pass
 
 
-def _draw(run: PresetRun, folder: Path) -> None:
+def _draw(run: PresetRun, asked: Command) -> None:
     from physjax import plotting
     from physjax.resistive import figures
 
-    stem = f"resistive_{run.record.task}_{run.record.rule}"
-    with plotting.figure(folder / f"{stem}_history", 10.0, 4.0) as fig:
-        figures.draw_history(fig, run.history, f"{run.record.task}, {run.record.rule} rule")
-    with plotting.figure(folder / f"{stem}_network", 9.0, 8.0) as fig:
-        figures.draw_states(fig, run.before[0], run.after[0], run.examples[0])
+    assert asked.figures is not None
+    for name, plot in figures.FIGURES.items():
+        stem = f"resistive_{run.record.task}_{run.record.rule}_{name}"
+        with plotting.figure(asked.figures / stem, formats=asked.figure_format) as fig:
+            plot(run, fig)
 
 
 def command(argv: Sequence[str] | None = None) -> int:
     """The command's exit code; `argv` without the program's name, by default from `sys`."""
-    return exit_code(lambda: execute(options.parse(Command, argv)))
+    return exit_code(lambda: execute(options.parse(Command, argv, description=__doc__)))
 
 
 def main() -> None:
     """Do what the words of `sys.argv` ask for."""
-    execute(options.parse(Command))
+    execute(options.parse(Command, description=__doc__))

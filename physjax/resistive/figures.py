@@ -1,6 +1,12 @@
-"""Figures of networks and of trainings. The only file of the library that loads matplotlib."""
+"""Figures of networks and of trainings. The only file of the library that loads matplotlib.
+
+One that belongs to every preset is a function of a finished run and a figure, and a line in
+`FIGURES`.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import networkx as nx
 import numpy as np
@@ -11,6 +17,7 @@ from matplotlib.figure import Figure
 from physjax.plotting import COLORS
 from physjax.resistive.examples import Examples
 from physjax.resistive.network import Floats, Graph, Network
+from physjax.resistive.runner import PresetRecord, PresetRun
 from physjax.resistive.states import clamped_state, free_state
 from physjax.resistive.train import TrainingHistory
 
@@ -103,22 +110,59 @@ def draw_states(
             draw_network(axes[row, column], net, voltages, *wiring, title)
 
 
-def draw_history(fig: Figure, history: TrainingHistory, title: str = "") -> None:
+def draw_history(fig: Figure, history: TrainingHistory) -> None:
     """Squared error of every network, and resistances of the first, against updates.
 
     Args:
       fig: where to draw, about 10 by 4 inches.
       history: of one network, or of a stack.
-      title: of the errors.
     """
     errors = np.maximum(np.atleast_2d(history.squared_error), ERROR_FLOOR)
     stacked = history.resistances.ndim == 3
     resistances = history.resistances[0] if stacked else history.resistances
     left, right = fig.subplots(1, 2)
-    labels = ["each network"] + ["_"] * (len(errors) - 1)  # one entry in the legend
-    left.semilogy(history.steps, errors.T, color=COLORS[0], alpha=0.3, lw=0.8, label=labels)
-    left.semilogy(history.steps, np.median(errors, axis=0), "k", label="median")
+    count, edges = len(errors), resistances.shape[-1]
+    if count > 1:
+        labels = ["each network"] + ["_"] * (count - 1)  # one entry in the legend
+        left.semilogy(history.steps, errors.T, color=COLORS[0], alpha=0.3, lw=0.8, label=labels)
+        left.semilogy(history.steps, np.median(errors, axis=0), "k", label="median")
+        left.legend()
+    else:
+        left.semilogy(history.steps, errors[0], color=COLORS[0])
+    title = f"error of {count} network{'s' if count > 1 else ''}"
+    if history.squared_error.min() < ERROR_FLOOR:
+        title += f", none drawn below {ERROR_FLOOR:g} V²"
     left.set(xlabel="update", ylabel="squared error (V²)", title=title)
-    left.legend()
     right.semilogy(history.steps, resistances[:, :EDGES_DRAWN], lw=0.8)
-    right.set(xlabel="update", ylabel="resistance (Ω)", title="edges of one network")
+    shown = f"{edges} edges" if edges <= EDGES_DRAWN else f"{EDGES_DRAWN} of {edges} edges"
+    right.set(xlabel="update", ylabel="resistance (Ω)", title=f"{shown} of one network")
+
+
+def plot_history(run: PresetRun, fig: Figure) -> None:
+    """Errors and resistances in the course of a preset's training."""
+    fig.set_size_inches(10.0, 4.0)
+    draw_history(fig, run.history)
+    fig.suptitle(_heading(run.record), wrap=True)
+
+
+def plot_states(run: PresetRun, fig: Figure) -> None:
+    """The first network of a preset, before and after its training."""
+    fig.set_size_inches(9.0, 8.0)
+    draw_states(fig, run.before[0], run.after[0], run.examples[0])
+    fig.suptitle(f"{_heading(run.record)}: the first example", wrap=True)
+
+
+FIGURES: dict[str, Callable[[PresetRun, Figure], None]] = {
+    "history": plot_history,
+    "network": plot_states,
+}
+"""What `physjax resistive --figures` draws, by the end of the file's name."""
+
+
+def _heading(record: PresetRecord) -> str:
+    batch = "" if record.batch is None else f", {record.batch} examples an update"
+    cuts = f", {len(record.cut_edges)} edges cut" if record.cut_edges else ""
+    return (
+        f"{record.task}, {record.rule} rule, {record.edges} edges, {record.steps:,} updates"
+        f"{batch}{cuts}"
+    )

@@ -45,6 +45,19 @@ def test_it_prints_and_writes_record_and_figures(
     assert [text.split()[0] for text in said] == [n for n in found if n not in command.LISTS]
 
 
+def test_figures_have_a_file_for_every_format_and_say_what_they_show(tmp_path: Path) -> None:
+    line = ["--task", "iris", "--steps", "1", "--seeds", "2", "--figures", str(tmp_path)]
+    assert command.command([*line, "--figure-format", "svg", "pdf"]) == 0
+    stems = ("resistive_iris_conductance_history", "resistive_iris_conductance_network")
+    assert {path.name for path in tmp_path.iterdir()} == {
+        f"{stem}.{kind}" for stem in stems for kind in ("svg", "pdf")
+    }
+    text = (tmp_path / "resistive_iris_conductance_history.svg").read_text(encoding="utf-8")
+    # Matplotlib leaves the words of each text in a comment beside its outlines.
+    for words in ("iris, conductance rule, ", "error of 2 networks", "30 edges of one network"):
+        assert words in text
+
+
 def test_a_record_of_regression_has_no_accuracies(tmp_path: Path) -> None:
     file = tmp_path / "record.json"
     assert command.command(["--steps", "1", "--json", str(file)]) == 0
@@ -82,6 +95,7 @@ def test_a_record_of_regression_has_no_accuracies(tmp_path: Path) -> None:
         (f"--json {'x' * 300}", "cannot be written: File name too long"),
         (f"--figures {'x' * 300}", "cannot be written: File name too long"),
         ("--json .", "--json names a folder"),
+        ("--figure-format svg", "--figure-format does nothing without --figures"),
     ],
 )
 def test_what_cannot_be_is_refused_before_the_training(
