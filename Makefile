@@ -1,15 +1,28 @@
-# Two commands do everything: `make run` trains, `make test` tests. Both set up .venv first.
+# `make smoke` is a quick look, `make run` trains, `make test` tests. All set up .venv first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
-# Of pyproject.toml; with `test,bench` the tests that compare with PyTorch run too.
+# Of pyproject.toml: `test,cuda` for NVIDIA GPUs, `test,tpu` for TPUs; with `test,bench` the tests
+# that compare with PyTorch run too.
 EXTRAS ?= test
+comma := ,
+STAMP := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: run test test-fast lint types setup clean
+.PHONY: run cost smoke test test-fast lint types setup clean
 
-run: setup
+run: cost setup
 	$(BIN)/python experiments/run.py --model physics $(ARGS)
+
+cost:
+	@echo "AlexNet with the ring force, ten epochs on CIFAR-10: about half an hour on two CPU cores,"
+	@echo "minutes on an accelerator; CIFAR-10 is downloaded first (170 MB) where it is not prepared."
+	@echo "A look in seconds: make smoke. Fewer epochs: make run ARGS=\"--epochs 3\". Stop it at will:"
+	@echo "the same command goes on."
+
+smoke: setup
+	@echo "A small AlexNet with the ring force on 200 of scikit-learn's digits: seconds, no download."
+	$(BIN)/python experiments/run.py --recipe smoke --model physics $(ARGS)
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)
@@ -25,10 +38,10 @@ lint: setup
 types: setup
 	$(BIN)/mypy
 
-setup: $(VENV)/installed
+setup: $(STAMP)
 
 # Installed anew whenever a dependency changes; constraints.txt holds the versions known to work.
-$(VENV)/installed: pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
 	touch $@
