@@ -19,21 +19,24 @@ from physjax.config import SETTINGS, Config, ConfigError, parse_settings, recipe
 from physjax.errors import Interrupted, NotFinite, UserError
 from physjax.train import output
 
+Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
+"""An option without a value and without a `--no-` twin."""
+
 
 @dataclass(frozen=True)
 class Command:
     """What `physjax train` is asked to do."""
 
-    config: Config = field(default_factory=Config)
+    config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
     set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """Fields of the config by their dotted names: --set optim.epochs=3 model.width=0.5"""
-    dry_run: bool = False
+    dry_run: Flag = False
     """Print the resolved config as JSON and stop."""
-    summary: bool = False
+    summary: Flag = False
     """Print the table of layers, parameters and FLOPs and stop."""
-    fresh: bool = False
+    fresh: Flag = False
     """Start anew. The folder of the earlier run is renamed to <name>.old-1, or the next number."""
-    distributed: bool = False
+    distributed: Flag = False
     """Train over several hosts: the same command on each of them (docs/hosts.md)."""
     peer_timeout: float = 120.0
     """With --distributed: seconds after which a host that gives no sign of life counts as lost."""
@@ -56,7 +59,7 @@ def parse(argv: Sequence[str] | None = None, description: str | None = None) -> 
     except argparse.ArgumentError:
         name = "fast"
     start = recipe(name)
-    command = options.parse(Command, arguments, Command(config=start), description)
+    command = options.parse(Command, arguments, Command(config=start), description, compact=True)
     settings = parse_settings(text for group in command.set for text in group)
     for key in settings:
         if SETTINGS[key].get(command.config) != SETTINGS[key].get(start):

@@ -1,9 +1,10 @@
 """Evaluate a trained run on its test set; write a table and figures into its folder.
 
-physjax evaluate runs/physics-cifar10-fast-seed0-1a2b3c
+    physjax evaluate runs/mine
+    physjax evaluate runs/mine --tta mirror --corruptions blur jpeg
 
-is one pass over the images as they are; --corruptions adds seven kinds of corrupted images, each in
-five severities, and --corruptions blur jpeg two of them.
+The first is one pass over the images as they are; --corruptions adds corrupted images, each in five
+severities: those named, or all seven kinds.
 """
 
 from __future__ import annotations

@@ -6,7 +6,10 @@ An option is a field: `--epochs` is `optim.epochs`, which `--set optim.epochs=3`
 from __future__ import annotations
 
 import dataclasses
+import re
+import shutil
 import sys
+import textwrap
 import typing
 from collections.abc import Sequence
 from typing import Annotated, Any, TypeVar
@@ -38,6 +41,10 @@ _CHOICES = {
 }
 
 
+_TITLES = {"augment": "augmentation", "optim": "optimiser", "rule": "learning rule"}
+"""Of the groups of options, where they are not called as the part of the config is."""
+
+
 def flag(key: str) -> str:
     """The option for the field of that dotted name, without its dashes."""
     return _FLAGS.get(key, key.partition(".")[2]).replace("_", "-")
@@ -53,8 +60,12 @@ def parse(
     argv: Sequence[str] | None = None,
     default: T | None = None,
     description: str | None = None,
+    *,
+    compact: bool = False,
 ) -> T:
     """The `kind`, a dataclass, that `argv` (default: sys.argv[1:]) describes.
+
+    `compact`: `--help` lists names, choices and defaults, and `--help-verbose` what they mean.
 
     A Config in it is checked as it is made. What tyro refuses ends the process with a message and
     exit code 2, as does `--help` with 0.
@@ -68,8 +79,9 @@ def parse(
     found = tyro.cli(
         kind,
         args=words,
-        description=description,
+        description=None if description is None else _wrapped(description),
         registry=registry,
+        compact_help=compact,
         config=(tyro.conf.OmitArgPrefixes,),
         **given,
     )
@@ -79,6 +91,17 @@ def parse(
         if isinstance(getattr(found, f.name), _Later)
     }
     return dataclasses.replace(found, **changes) if changes else found
+
+
+def _wrapped(text: str) -> str:
+    """`text` no wider than the terminal; lines that begin with a space, like examples, are kept."""
+    width, text = shutil.get_terminal_size().columns, text.replace("\n\n ", "\n ")
+    blocks = []
+    for line in re.sub(r"\n(?=\w)(?<!\n\n)", " ", text).split("\n"):
+        # tyro joins lines that begin with a letter.
+        wrap = not line.startswith(" ")
+        blocks.append(textwrap.fill(line, width, subsequent_indent=" ") if wrap else line)
+    return "\n".join(blocks)
 
 
 def folder_name(name: str, option: str) -> str:
@@ -126,6 +149,8 @@ def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstruc
             doc = SETTINGS[key].doc
         else:
             hint = Annotated[hint, choices(tuple(RECIPES))] if f.name == "recipe" else hint
+            if f.name in _TITLES:
+                hint = Annotated[hint, tyro.conf.arg(name=_TITLES[f.name])]
             doc = "What every other option's default comes from." if f.name == "recipe" else ""
         fields.append(
             constructors.StructFieldSpec(

@@ -1,12 +1,10 @@
 """Prepare a data set in a TFDS folder, without TensorFlow.
 
-physjax prepare --dataset cifar10
+    physjax prepare --dataset cifar10
+    physjax prepare --dataset cifar10 --archive cifar-10-binary.tar.gz
 
-downloads it. On a machine without internet, bring the published files by hand:
-
-physjax prepare --dataset cifar10 --archive cifar-10-binary.tar.gz --data-dir D
-
-Their size and checksum are compared with what is published.
+The first downloads it; on a machine without internet, bring the published files by hand. Their size
+and checksum are compared with what is published.
 """
 
 from __future__ import annotations
@@ -15,19 +13,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import tyro
-
 from physjax.cli import options
 from physjax.data import DATASETS, prepare
 
-PREPARABLE = ", ".join(name for name, spec in DATASETS.items() if spec.load is None)
+PREPARABLE = tuple(name for name, spec in DATASETS.items() if spec.load is None)
 
 
 @dataclass(frozen=True)
 class Command:
     """What is to be prepared, from what, and where."""
 
-    dataset: Annotated[str, tyro.conf.arg(help=PREPARABLE)] = "cifar10"
+    dataset: Annotated[str, options.choices(PREPARABLE)] = "cifar10"
+    """Which."""
     data_dir: str | None = None
     """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
     archive: tuple[Path, ...] = ()

@@ -1,8 +1,8 @@
 """Train networks of resistors that learn by themselves, by the paper's Eq. (1) and its kin.
 
-physjax resistive --task iris --seeds 20 --json iris.json --figures figures
+    physjax resistive --task iris --seeds 20 --json iris.json --figures figures
 
-prints error or accuracy, and writes a record and figures where it is told to. It saves nothing
+It prints error or accuracy, and writes a record and figures where it is told to. Nothing is saved
 before its end: stopped, it begins anew.
 """
 

@@ -1,9 +1,9 @@
 """Carry out a study: models x laws x data sets x seeds, with tables and figures at its end.
 
-physjax study --name bases --models cnn alexnet --laws none ring --datasets digits
+    physjax study --name bases --models cnn alexnet --datasets digits
+    physjax study --grid experiments/studies/bases.toml --dry-run
 
-The same command again, or `--name bases` alone, runs what is missing. A grid may also come from a
-small TOML file: `--grid experiments/studies/bases.toml`.
+The same command again, or `--name bases` alone, runs what is missing.
 """
 
 from __future__ import annotations

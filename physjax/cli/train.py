@@ -1,8 +1,10 @@
 """Train one model from a recipe, and draw its figures.
 
-physjax train --model physics
+    physjax train --recipe smoke
+    physjax train --model physics --dataset cifar10 --epochs 3
+    physjax train --model resnet18 --law ring --width 0.5 --learning-rate 0.05
 
-The same command again goes on where it stopped.
+The first is a look, in seconds. The same command again goes on where it stopped.
 """
 
 from __future__ import annotations
