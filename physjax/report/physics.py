@@ -43,8 +43,8 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
 
     Args:
         fig: an empty figure, whose size is set.
-        frame: as :func:`physics_frame` makes it, with a column `arm`; several runs of an arm are
-            averaged.
+        frame: as :func:`physics_frame` makes it, with a column `arm`, the heading of its panels;
+            several runs of an arm are averaged.
     """
     quantities, arms, layers = (
         list(dict.fromkeys(frame[name])) for name in ("quantity", "arm", "layer")
@@ -53,7 +53,7 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
     styles = plotting.series_styles(layers)
     if len(layers) > NAMED:
         styles = {layer: {"color": depth(i)} for i, layer in enumerate(layers)}
-    fig.set_size_inches(3.0 + 3.4 * len(arms), 0.8 + 2.3 * len(quantities))
+    fig.set_size_inches(max(7.0, 3.0 + 3.4 * len(arms)), 0.8 + 2.3 * len(quantities))
     grid = fig.subplots(len(quantities), len(arms), squeeze=False, sharex=True, sharey="row")
     lines = {}
     for (quantity, arm, layer), part in frame.groupby(["quantity", "arm", "layer"], sort=False):
@@ -79,6 +79,8 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
 def plot_law_parameters(fig: Figure, parameters: Mapping[str, Mapping[str, list[float]]]) -> None:
     """A panel for each layer: the law's own parameters by channel, around the ring.
 
+    One parameter is drawn as bars from zero, several as lines.
+
     Args:
         fig: an empty figure, whose size is set.
         parameters: as in :class:`physjax.records.Result`.
@@ -86,14 +88,21 @@ def plot_law_parameters(fig: Figure, parameters: Mapping[str, Mapping[str, list[
     columns = min(4, len(parameters))
     rows = -(-len(parameters) // columns)
     styles = plotting.series_styles([name for own in parameters.values() for name in own])
-    fig.set_size_inches(1.0 + 3.0 * columns, 0.9 + 1.9 * rows)
+    fig.set_size_inches(max(7.0, 1.0 + 3.0 * columns), 0.9 + 1.9 * rows)
     panels = fig.subplots(rows, columns, squeeze=False).ravel()
     for axes in panels[len(parameters) :]:
         axes.remove()
     for axes, (layer, own) in zip(panels, parameters.items(), strict=False):
         for name, values in own.items():
-            axes.plot(values, color=styles[name]["color"], linewidth=1.0, label=name)
+            color = styles[name]["color"]
+            if len(own) == 1:
+                axes.bar(range(len(values)), values, width=1.0, color=color, label=name)
+            else:
+                # With few channels a line alone hides where the points are.
+                marker = styles[name]["marker"] if len(values) <= 32 else ""
+                axes.plot(values, color=color, marker=marker, linewidth=1.0, label=name)
+        axes.axhline(0, color="0.5", linewidth=0.8)
         axes.set_title(layer, fontsize="medium")
         axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
-    fig.supxlabel("channel, around the ring", fontsize="medium")
+    fig.supxlabel("channel; the last one's neighbour is the first", fontsize="medium")

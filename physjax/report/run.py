@@ -71,8 +71,7 @@ def draw_confusion(record: RunRecord, fig: Figure) -> None:
 
 def draw_physics(record: RunRecord, fig: Figure) -> None:
     """What the force and the resistances of each layer came to, by epoch."""
-    config = record.config
-    frame = physics_frame(record.epochs).assign(arm=f"{config.model.name}, seed {config.run.seed}")
+    frame = physics_frame(record.epochs).assign(arm="")
     if not frame.empty:
         plot_physics(fig, frame)
         _head(fig, record)

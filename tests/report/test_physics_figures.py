@@ -1,0 +1,54 @@
+"""The figures of what a law learned: by epoch and layer, and over the ring."""
+
+from __future__ import annotations
+
+import pytest
+from matplotlib.figure import Figure
+
+from physjax.records import EpochRecord
+from physjax.report.physics import physics_frame, plot_law_parameters, plot_physics
+
+
+def epoch(number: int, **layers: dict[str, float]) -> EpochRecord:
+    rates = {"learning_rate": 0.1, "images_per_second": 1.0, "seconds": 1.0}
+    losses = {"train_loss": 1.0, "test_loss": 1.0, "train_accuracy": 0.5, "test_accuracy": 0.5}
+    return EpochRecord(epoch=number, step=number, physics=layers, **losses, **rates)
+
+
+def test_whatever_a_law_reports_has_a_panel_with_a_line_for_each_layer() -> None:
+    epochs = [
+        epoch(n, conv1={"strength": 2.5 - n, "pull": n / 10}, conv2={"strength": 2.5 + n})
+        for n in (1, 2)
+    ]
+    fig = Figure()
+    plot_physics(fig, physics_frame(epochs).assign(arm=""))
+    strength, pull = fig.axes
+    assert (strength.get_ylabel(), pull.get_ylabel()) == ("strength s", "pull")
+    assert [list(line.get_ydata()) for line in strength.lines] == [[1.5, 0.5], [3.5, 4.5]]
+    assert [list(line.get_ydata()) for line in pull.lines] == [[0.1, 0.2]]
+
+
+def test_one_parameter_stands_as_bars_over_the_ring_in_a_panel_for_each_layer() -> None:
+    forces = {"conv1": {"neighbor_forces": [0.5, -1.0, 0.25]}, "conv2": {"neighbor_forces": [2.0]}}
+    fig = Figure()
+    plot_law_parameters(fig, forces)
+    assert [axes.get_title() for axes in fig.axes] == list(forces)
+    for axes, own in zip(fig.axes, forces.values(), strict=True):
+        heights = [bar.get_height() for bar in axes.patches]  # type: ignore[attr-defined]
+        assert heights == own["neighbor_forces"]
+        low, high = axes.get_ylim()
+        assert low <= min(0, *heights)
+        assert high >= max(0, *heights)
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["neighbor_forces"]
+
+
+@pytest.mark.parametrize(("channels", "marked"), [(4, True), (64, False)])
+def test_several_parameters_stand_as_lines_by_name(channels: int, marked: bool) -> None:
+    own = {"gain": [0.1] * channels, "reach": [0.2] * channels}
+    fig = Figure()
+    plot_law_parameters(fig, {"conv1": own})
+    drawn = {line.get_label(): line for line in fig.axes[0].lines if line.get_label() in own}
+    assert {name: list(line.get_ydata()) for name, line in drawn.items()} == own
+    assert all((line.get_marker() not in ("", "None")) is marked for line in drawn.values())
+    assert len({line.get_color() for line in drawn.values()}) == 2
