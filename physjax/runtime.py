@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import importlib.metadata
+import importlib.util
+import mmap
 import os
 import platform
+import re
 import resource
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -111,9 +115,10 @@ def configure(restart: bool = False) -> None:
         input, or where somebody is looking into it: a debugger, a profiler, `python -i`.
 
     Raises:
-      UserError: XLA_FLAGS names a file that is not there, or there is no home folder to cache in.
+      UserError: XLA_FLAGS has a flag that XLA does not know, or names a file that is not there; or
+        there is no home folder to cache in.
     """
-    _check_flags_file(os.environ.get("XLA_FLAGS", ""))
+    _check_flags(os.environ.get("XLA_FLAGS", ""))
     if "jax" not in sys.modules:
         wanted = environment()
         tunables = wanted.pop("GLIBC_TUNABLES", None)
@@ -164,12 +169,31 @@ def require_32_bits() -> None:
         )
 
 
-def _check_flags_file(flags: str) -> None:
+def _check_flags(flags: str) -> None:
+    """Refuse XLA_FLAGS for which XLA would end the process, in its own words."""
     if flags.strip() and not flags.lstrip().startswith("-") and not Path(flags).is_file():
         raise UserError(
             f"XLA_FLAGS is {flags!r}, which is neither a list of flags like --xla_x=1 nor a file "
             "that holds one; unset it"
         )
+    unknown = _unknown_flags(re.findall(r"(?:^|\s)--(xla_\w+)", flags))
+    if unknown:
+        raise UserError(
+            f"XLA_FLAGS has --{unknown[0]}, which XLA does not know (jaxlib {_version('jaxlib')}); "
+            "take it out"
+        )
+
+
+def _unknown_flags(names: Sequence[str]) -> list[str]:
+    """Those of `names` that do not stand in XLA's library, where the name of each flag does."""
+    spec = importlib.util.find_spec("jaxlib") if names else None
+    if spec is None or spec.origin is None:
+        return []
+    library = Path(spec.origin).with_name("libjax_common.so")
+    if not library.is_file():
+        return []
+    with library.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+        return [name for name in names if text.find(b"\0%b\0" % name.encode()) < 0]
 
 
 def _can_restart() -> bool:

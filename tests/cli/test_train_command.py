@@ -98,6 +98,7 @@ def test_what_cannot_be_done_is_said_in_one_line(
         ("JAX_ENABLE_X64", "1", "JAX_ENABLE_X64 is set"),
         ("JAX_ENABLE_X64", "maybe", "invalid truth value 'maybe'"),
         ("XLA_FLAGS", "/not/there", "neither a list of flags like --xla_x=1 nor a file"),
+        ("XLA_FLAGS", "--xla_dump_to=/x --xla_dum_to=/y", "XLA_FLAGS has --xla_dum_to, which XLA"),
     ],
 )
 def test_an_environment_that_cannot_be_is_said_in_one_line(
