@@ -17,12 +17,12 @@ run: cost setup
 cost:
 	@echo "AlexNet with the ring force, ten epochs on CIFAR-10: about half an hour on two CPU cores,"
 	@echo "minutes on an accelerator; CIFAR-10 is downloaded first (170 MB) where it is not prepared."
-	@echo "A look in seconds: make smoke. Fewer epochs: make run ARGS=\"--epochs 3\". Stop it at will:"
+	@echo "A quick look: make smoke. Fewer epochs: make run ARGS=\"--epochs 3\". Stop it at will:"
 	@echo "the same command goes on."
 
 smoke: setup
-	@echo "A small AlexNet with the ring force on 200 of scikit-learn's digits: seconds, no download."
-	$(BIN)/python experiments/run.py --recipe smoke --model physics $(ARGS)
+	@echo "A small AlexNet with the ring force on 200 of scikit-learn's digits: no download, under a minute."
+	$(BIN)/python experiments/run.py --recipe smoke --model physics $(or $(ARGS),--epochs 6)
 
 test: setup
 	$(BIN)/python -m pytest $(ARGS)

@@ -6,6 +6,8 @@ import dataclasses
 import doctest
 import importlib
 import re
+import shutil
+import subprocess
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -55,6 +57,24 @@ def test_commands_and_grids_exist(page: Path) -> None:
         assert (ROOT / script).is_file(), script
     for grid in re.findall(r"--grid (experiments/\S+\.toml)", text):
         assert (ROOT / grid).is_file(), grid
+
+
+@pytest.mark.skipif(shutil.which("make") is None, reason="there is no make")
+def test_the_targets_of_make_exist_and_run_says_its_cost_before_anything_else() -> None:
+    targets = re.findall(r"make ([a-z-]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert {"run", "smoke", "test", "setup"} <= set(targets)
+    shown = {}
+    for target in sorted(set(targets)):
+        done = subprocess.run(
+            ["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stderr
+        shown[target] = done.stdout
+    cost = shown["run"].splitlines()[:4]
+    assert all(line.startswith("echo") for line in cost)
+    assert "half an hour" in cost[0]
+    assert "170 MB" in cost[1]
+    assert "--recipe smoke" in shown["smoke"]
 
 
 def test_the_options_that_the_readme_lists_exist(capsys: pytest.CaptureFixture[str]) -> None:

@@ -53,7 +53,7 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
     styles = plotting.series_styles(layers)
     if len(layers) > NAMED:
         styles = {layer: {"color": depth(i)} for i, layer in enumerate(layers)}
-    fig.set_size_inches(max(7.0, 3.0 + 3.4 * len(arms)), 0.8 + 2.3 * len(quantities))
+    fig.set_size_inches(3.0 + 3.4 * len(arms), 0.8 + 2.3 * len(quantities))
     grid = fig.subplots(len(quantities), len(arms), squeeze=False, sharex=True, sharey="row")
     lines = {}
     for (quantity, arm, layer), part in frame.groupby(["quantity", "arm", "layer"], sort=False):

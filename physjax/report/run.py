@@ -74,6 +74,7 @@ def draw_physics(record: RunRecord, fig: Figure) -> None:
     frame = physics_frame(record.epochs).assign(arm="")
     if not frame.empty:
         plot_physics(fig, frame)
+        fig.set_figwidth(7.0)  # of the other figures, which leaves room for the heading
         _head(fig, record)
 
 
