@@ -30,7 +30,8 @@ from physjax.ops.pool import max_pool
 from physjax.rules import RULES
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *sorted(ROOT.glob("docs/*.md"))]
+PAGES = [*(ROOT / folder / "README.md" for folder in (".", "benchmarks", "results"))]
+PAGES += sorted(ROOT.glob("docs/*.md"))
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 

@@ -1,4 +1,4 @@
-"""Carry out a study: models x laws x data sets x seeds, with tables and figures at its end.
+"""Run a study: models x laws x data sets x seeds, with tables and figures at its end.
 
     physjax study --name bases --models cnn alexnet --datasets digits
     physjax study --grid experiments/studies/bases.toml --dry-run
@@ -57,7 +57,8 @@ class Command:
     """Write tables.tex too (package booktabs)."""
     paper: bool = False
     """Show the paper's accuracies beside arms that were not trained by its recipe, too."""
-    results_dir: Path = Path("results")
+    results_dir: Path = Path("results/studies")
+    """Studies lie below it: what is committed."""
     runs_dir: Path = Path("runs")
     data_dir: str | None = None
     """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
@@ -97,14 +98,16 @@ def main() -> None:
         runtime.configure(restart=True)
         runtime.require_devices()
         # After configure(), which must stand before the first use of JAX.
-        from physjax.study.runner import Place, carry_out, listing, survey
+        from physjax.study.paths import Paths
+        from physjax.study.runner import run_study
+        from physjax.study.status import format_status, status
 
-        place = Place(command.results_dir, command.runs_dir, command.data_dir, command.devices)
+        paths = Paths(command.results_dir, command.runs_dir, command.data_dir, command.devices)
         if command.dry_run:
-            runs = survey(name, study, place)
-            print("\n".join([*arm_settings(study), "", *listing(runs)]))
+            runs = status(name, study, paths)
+            print("\n".join([*arm_settings(study), "", *format_status(runs)]))
             return
-        carry_out(name, study, place, fresh=command.fresh)
+        run_study(name, study, paths, fresh=command.fresh)
 
     from physjax.report.study import report_study
 

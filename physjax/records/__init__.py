@@ -1,16 +1,13 @@
 """What a run leaves behind, typed, and its folder on disk. Nothing here imports JAX."""
 
-from physjax.records.folder import (
+from physjax.records.epochs import (
     Line,
-    RunFolder,
-    RunRecord,
     best_epoch,
     digest,
-    read_json,
-    selected_by,
-    usual_rate,
-    write_json,
+    median_images_per_second,
+    selection_criterion,
 )
+from physjax.records.folder import RunFolder, RunRecord, read_json, write_json
 from physjax.records.run import (
     DataFacts,
     DeviceFacts,
@@ -30,8 +27,8 @@ __all__ = [
     "RunRecord",
     "best_epoch",
     "digest",
+    "median_images_per_second",
     "read_json",
-    "selected_by",
-    "usual_rate",
+    "selection_criterion",
     "write_json",
 ]

@@ -13,9 +13,7 @@ Nothing here imports JAX: a record can be read, and drawn, anywhere.
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
-import statistics
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -25,25 +23,9 @@ from typing import Any
 from physjax import files, schema
 from physjax.config import Config, ConfigError, differences, from_dict, to_dict
 from physjax.records import provenance
+from physjax.records.epochs import Line, parse_lines
 from physjax.records.provenance import Origin
-from physjax.records.run import DataFacts, DeviceFacts, EpochRecord, RecordError, Result
-
-__all__ = [
-    "DataFacts",
-    "DeviceFacts",
-    "EpochRecord",
-    "Line",
-    "RecordError",
-    "Result",
-    "RunFolder",
-    "RunRecord",
-    "best_epoch",
-    "digest",
-    "read_json",
-    "selected_by",
-    "usual_rate",
-    "write_json",
-]
+from physjax.records.run import EpochRecord, RecordError, Result
 
 
 @dataclass(frozen=True)
@@ -57,28 +39,6 @@ class RunRecord:
     """None where the run was begun before origins were recorded."""
 
 
-def usual_rate(epochs: Sequence[EpochRecord]) -> float:
-    """The median over the epochs whose training was timed; 0 where none was."""
-    rates = [e.images_per_second for e in epochs if e.images_per_second]
-    return statistics.median(rates) if rates else 0.0
-
-
-def selected_by(epochs: Sequence[EpochRecord]) -> str:
-    """What :func:`best_epoch` goes by."""
-    held_out = bool(epochs) and epochs[0].validation_accuracy is not None
-    return "validation accuracy" if held_out else "training loss"
-
-
-def best_epoch(epochs: Sequence[EpochRecord]) -> EpochRecord | None:
-    """The epoch with the highest validation accuracy, or without a held-out set the lowest
-    training loss; the earliest of equals. None where there is no epoch yet."""
-    if not epochs:
-        return None
-    if epochs[0].validation_accuracy is not None:
-        return max(epochs, key=lambda e: e.validation_accuracy or 0.0)
-    return min(epochs, key=lambda e: e.train_loss)
-
-
 def write_json(path: Path, value: Any) -> None:
     """Write `value` to `path` so that a reader finds the old content or the new, never half."""
     files.atomic_write(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
@@ -90,19 +50,6 @@ def read_json(path: Path, advice: str) -> Any:
         return schema.parse_json(files.read_text(path), str(path), RecordError)
     except (ValueError, RecursionError) as error:
         raise RecordError(f"{path} is damaged ({error}); {advice}") from error
-
-
-@dataclass(frozen=True)
-class Line:
-    """One line of metrics.jsonl, as it stands there and as it is understood."""
-
-    text: str
-    epoch: EpochRecord
-
-
-def digest(lines: Sequence[Line]) -> str:
-    """SHA-256 of the lines: says whether they are those that a checkpoint was saved with."""
-    return hashlib.sha256("".join(f"{line.text}\n" for line in lines).encode()).hexdigest()
 
 
 class RunFolder:
@@ -222,28 +169,10 @@ class RunFolder:
     def read_lines(self) -> tuple[Line, ...]:
         """The sound lines of metrics.jsonl: epochs 1, 2, ... up to one that is cut off by a kill,
         damaged, doubled or missing."""
-        return self._split()[0]
+        return self._parsed()[0]
 
-    def _split(self) -> tuple[tuple[Line, ...], str]:
-        """The sound lines, and what is wrong with the next one; "" where there is none."""
-        if not self._metrics.exists():
-            return (), ""
-        # A complete file ends in a newline; whatever comes after the last one was cut off.
-        texts = self._metrics.read_bytes().decode(errors="replace").split("\n")
-        found: list[Line] = []
-        for text in texts[:-1]:
-            try:
-                epoch = schema.read_json(EpochRecord, text, f"line {len(found) + 1}", RecordError)
-            except RecordError as error:
-                return tuple(found), str(error)
-            before = found[-1].epoch.step if found else 0
-            if epoch.epoch != len(found) + 1 or epoch.step <= before:
-                return (
-                    tuple(found),
-                    f"line {len(found) + 1} is of epoch {epoch.epoch}, step {epoch.step}",
-                )
-            found.append(Line(text, epoch))
-        return tuple(found), "the last line is cut off" if texts[-1] else ""
+    def _parsed(self) -> tuple[tuple[Line, ...], str]:
+        return parse_lines(self._metrics.read_bytes()) if self._metrics.exists() else ((), "")
 
     def read_epochs(self) -> tuple[EpochRecord, ...]:
         """What the sound lines of metrics.jsonl say."""
@@ -279,7 +208,7 @@ class RunFolder:
         Raises:
           RecordError: there is none, or its parts do not belong together.
         """
-        config, (lines, problem), result = self.read_config(), self._split(), self.read_result()
+        config, (lines, problem), result = self.read_config(), self._parsed(), self.read_result()
         epochs = tuple(line.epoch for line in lines)
         if result is not None:
             disagreement = problem or _disagreement(config, epochs, result)

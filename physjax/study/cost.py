@@ -14,7 +14,7 @@ from physjax.errors import UserError
 from physjax.records import DeviceFacts, Result, RunFolder
 from physjax.study.folder import read_record
 
-Ended = tuple[Config, Result]
+FinishedRun = tuple[Config, Result]
 
 
 @dataclass(frozen=True)
@@ -26,17 +26,16 @@ class Estimate:
     basis: str
 
 
-class Costs:
-    """Predicts from ended runs: seconds to compile, and seconds for each image that is trained on.
+class CostModel:
+    """Predicts from finished runs: seconds to compile, and seconds for each training image.
 
-    `machine` is what this machine is; runs of other machines say nothing
-    and are left out.
+    `machine` is what this machine is; runs of other machines say nothing and are left out.
     """
 
-    def __init__(self, ended: Iterable[Ended], machine: DeviceFacts) -> None:
+    def __init__(self, finished: Iterable[FinishedRun], machine: DeviceFacts) -> None:
         self._machine = machine
-        self._ended: list[Ended] = []
-        for config, result in ended:
+        self._finished: list[FinishedRun] = []
+        for config, result in finished:
             self.add(config, result)
 
     def add(self, config: Config, result: Result) -> None:
@@ -46,11 +45,11 @@ class Costs:
         except (KeyError, TypeError, ZeroDivisionError):
             return  # Of another version, or damaged.
         if result.device == self._machine:
-            self._ended.append((config, result))
+            self._finished.append((config, result))
 
     def estimate(self, config: Config) -> Estimate:
         """The median over the most similar runs there are."""
-        like = [(c, r) for c, r in self._ended if _network(c) == _network(config)]
+        like = [(c, r) for c, r in self._finished if _network(c) == _network(config)]
         same_data = [(c, r) for c, r in like if c.data.dataset == config.data.dataset]
         same_law = [(c, r) for c, r in same_data if c.model.law == config.model.law]
         for chosen, what in (
@@ -84,12 +83,12 @@ def _images(config: Config) -> float:
     return config.optim.epochs * (config.data.train_examples or whole)
 
 
-def earlier_runs(results_dir: Path, runs_dir: Path) -> list[Ended]:
+def finished_runs(results_dir: Path, runs_dir: Path) -> list[FinishedRun]:
     """All runs that ended, of studies below `results_dir` and single ones below `runs_dir`.
 
     A record that cannot be read predicts nothing; it is for whoever needs it to complain.
     """
-    found: list[Ended] = []
+    found: list[FinishedRun] = []
     for path in sorted(results_dir.glob("*/records/*.json")):
         try:
             record = read_record(path)

@@ -1,9 +1,9 @@
-"""What a study leaves behind: a folder that can be committed, and go on on another machine.
+"""The record of a study on disk: a folder that can be committed, and continued on any machine.
 
-    results/<study>/study.toml              the grid
-                    records/<run>.json      config, epochs and result of each run that has ended
-                    tables.md, *.csv        made of the records by `physjax.report.study`
-                    figures/
+    results/studies/<study>/study.toml          the grid
+                            records/<run>.json  config, epochs and result of each run that has ended
+                            tables.md, *.csv    made of the records by `physjax.report.study`
+                            figures/
 
 Checkpoints are not in it. They lie under runs/<study>/<run> and matter only to a run that has not
 ended. Nothing here imports JAX.
@@ -42,8 +42,8 @@ class StudyRecord:
     """None where it was made before origins were recorded."""
 
 
-def portable(cell: Cell, record: RunRecord, failure: str | None = None) -> StudyRecord:
-    """The record of a run without what belongs to the machine that it ran on: its folders."""
+def strip_machine_paths(cell: Cell, record: RunRecord, failure: str | None = None) -> StudyRecord:
+    """The record of a run without the folders of the machine that it ran on."""
     config, result = record.config, record.result
     config = dataclasses.replace(
         config,

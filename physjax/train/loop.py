@@ -33,8 +33,8 @@ from physjax.records import (
     RunRecord,
     best_epoch,
     digest,
-    selected_by,
-    usual_rate,
+    median_images_per_second,
+    selection_criterion,
 )
 from physjax.records.provenance import Origin, changes
 from physjax.train import multihost, signals, tensorboard
@@ -473,13 +473,13 @@ class _Run:
             test_accuracy=last.test_accuracy,
             best_test_accuracy=max(e.test_accuracy for e in self.epochs),
             best_epoch=best.epoch,
-            selected_by=selected_by(self.epochs),
+            selected_by=selection_criterion(self.epochs),
             epochs=len(self.epochs),
             steps=self.step,
             parameters=self.parameters,
             wall_seconds=wall,
             compile_seconds=self.compile_seconds,
-            images_per_second=usual_rate(self.epochs),
+            images_per_second=median_images_per_second(self.epochs),
             peak_memory_mib=runtime.peak_memory_mib(),
             device=self.device,
             versions=self.versions,

@@ -19,7 +19,7 @@ from physjax.records import (
     Result,
     RunFolder,
     best_epoch,
-    selected_by,
+    selection_criterion,
     write_json,
 )
 
@@ -167,7 +167,7 @@ def test_best_epoch_never_looks_at_the_test_set() -> None:
 
     by_loss = [line(1, 2.0, 0.9, None), line(2, 1.0, 0.1, None), line(3, 1.5, 0.5, None)]
     assert best_epoch(by_loss) == by_loss[1]
-    assert selected_by(by_loss) == "training loss"
+    assert selection_criterion(by_loss) == "training loss"
     by_validation = [line(1, 1.0, 0.1, 0.7), line(2, 2.0, 0.1, 0.8), line(3, 0.5, 0.9, 0.8)]
     assert best_epoch(by_validation) == by_validation[1]
     assert best_epoch([]) is None

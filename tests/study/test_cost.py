@@ -10,7 +10,7 @@ import pytest
 from helpers import studies
 from physjax.config import Config
 from physjax.records import RunFolder
-from physjax.study.cost import Costs, earlier_runs
+from physjax.study.cost import CostModel, finished_runs
 from physjax.study.design import Cell, plan
 
 GRID = studies.study(models=("cnn", "alexnet"), datasets=("digits", "mnist"), seeds=(0, 1))
@@ -24,12 +24,12 @@ def config(
 
 
 def test_nothing_is_predicted_from_nothing() -> None:
-    assert Costs([], studies.MACHINE).estimate(config()).seconds is None
+    assert CostModel([], studies.MACHINE).estimate(config()).seconds is None
 
 
 def test_compiling_once_and_every_image_once_an_epoch() -> None:
     # 1 s to compile and 10 s for 2 epochs of 200 images.
-    costs = Costs([(config(), studies.result(0.5, 0.5))], studies.MACHINE)
+    costs = CostModel([(config(), studies.result(0.5, 0.5))], studies.MACHINE)
     assert costs.estimate(config()).seconds == pytest.approx(11.0)
     assert costs.estimate(config(epochs=20)).seconds == pytest.approx(1 + 100)
     estimate = costs.estimate(config(arm="ring"))
@@ -42,7 +42,7 @@ def test_compiling_once_and_every_image_once_an_epoch() -> None:
 def test_runs_more_like_it_count_alone_and_by_their_median() -> None:
     slow = studies.result(0.5, 0.5, wall_seconds=101.0)
     quick = studies.result(0.5, 0.5, wall_seconds=21.0)
-    costs = Costs([(config(arm="ring"), slow), (config(), quick)], studies.MACHINE)
+    costs = CostModel([(config(arm="ring"), slow), (config(), quick)], studies.MACHINE)
     assert costs.estimate(config()).seconds == pytest.approx(21.0)
     costs.add(config(), studies.result(0.5, 0.5, wall_seconds=31.0))
     costs.add(config(), studies.result(0.5, 0.5, wall_seconds=901.0))
@@ -52,11 +52,10 @@ def test_runs_more_like_it_count_alone_and_by_their_median() -> None:
 
 def test_another_machine_or_another_network_says_nothing() -> None:
     elsewhere = dataclasses.replace(studies.MACHINE, kind="a100")
-    assert (
-        Costs([(config(), studies.result(0.5, 0.5))], elsewhere).estimate(config()).seconds is None
-    )
+    costs = CostModel([(config(), studies.result(0.5, 0.5))], elsewhere)
+    assert costs.estimate(config()).seconds is None
     wide = dataclasses.replace(config(), model=dataclasses.replace(config().model, width=2.0))
-    costs = Costs([(wide, studies.result(0.5, 0.5))], studies.MACHINE)
+    costs = CostModel([(wide, studies.result(0.5, 0.5))], studies.MACHINE)
     assert costs.estimate(config()).seconds is None
 
 
@@ -68,7 +67,7 @@ def test_earlier_runs_are_those_that_ended_in_studies_and_alone(tmp_path: Path) 
         {"cnn-none-digits-seed0": 0.5, "cnn-ring-digits-seed0": None},
     )
     folder.record_file(Cell("cnn", "ring", "digits", 1)).write_text("damaged")
-    ended = earlier_runs(tmp_path / "results", tmp_path / "runs")
+    ended = finished_runs(tmp_path / "results", tmp_path / "runs")
     assert [c.model.law for c, _ in ended] == ["none"]
 
 
@@ -93,12 +92,12 @@ def test_a_newer_or_damaged_run_below_runs_predicts_nothing(
             run.append_epoch(epoch)
         assert record.result is not None
         run.write_result(record.result)
-    assert len(earlier_runs(tmp_path / "results", tmp_path / "runs")) == 2
+    assert len(finished_runs(tmp_path / "results", tmp_path / "runs")) == 2
     (run.path / name).write_bytes(content)
-    assert len(earlier_runs(tmp_path / "results", tmp_path / "runs")) == 1
+    assert len(finished_runs(tmp_path / "results", tmp_path / "runs")) == 1
 
 
 def test_a_result_without_what_is_needed_predicts_nothing() -> None:
     made = studies.result(0.5, 0.5)
     result = dataclasses.replace(made, data=dataclasses.replace(made.data, examples={}))
-    assert Costs([(config(), result)], studies.MACHINE).estimate(config()).seconds is None
+    assert CostModel([(config(), result)], studies.MACHINE).estimate(config()).seconds is None

@@ -1,4 +1,4 @@
-"""A study carried out: what is missing is run, what is there is kept, whatever happens between."""
+"""A study that is run: what is missing is run, what is there is kept, whatever happens between."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ from physjax.data import DataError
 from physjax.errors import Interrupted
 from physjax.files import Locked, exclusive_lock
 from physjax.records import EpochRecord, RecordError, RunFolder
-from physjax.study import runner as study_module
+from physjax.study import runner
 from physjax.study.design import Cell, Study, plan
 from physjax.study.files import to_toml
 from physjax.study.folder import StudyFolder, StudyRecord
+from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
-from physjax.study.runner import Place, carry_out, check, listing, survey, total
+from physjax.study.runner import run_study
+from physjax.study.status import format_eta, format_status, status, validate
 from physjax.train.state import init_state
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -44,8 +46,8 @@ def grid(**changes: Any) -> Study:
     return studies.study(**{"seeds": (0,), "config": config, **changes})
 
 
-def place(folder: Path) -> Place:
-    return Place(folder / "results", folder / "runs", devices=1)
+def paths(folder: Path) -> Paths:
+    return Paths(folder / "results", folder / "runs", devices=1)
 
 
 def without_times(record: StudyRecord) -> tuple[EpochRecord, ...]:
@@ -56,10 +58,10 @@ def without_times(record: StudyRecord) -> tuple[EpochRecord, ...]:
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[Cell, StudyRecord]]:
     """An uninterrupted study of two runs."""
     folder = tmp_path_factory.mktemp("whole")
-    return folder, carry_out("s", grid(), place(folder))
+    return folder, run_study("s", grid(), paths(folder))
 
 
-def test_every_run_of_the_grid_is_carried_out_and_recorded(
+def test_every_run_of_the_grid_is_run_and_recorded(
     whole: tuple[Path, dict[Cell, StudyRecord]],
 ) -> None:
     folder, records = whole
@@ -80,8 +82,8 @@ def test_a_complete_study_runs_nothing(
     whole: tuple[Path, dict[Cell, StudyRecord]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder, records = whole
-    monkeypatch.setattr(study_module, "fit", None)
-    assert carry_out("s", grid(), place(folder)) == records
+    monkeypatch.setattr(runner, "fit", None)
+    assert run_study("s", grid(), paths(folder)) == records
 
 
 def test_a_study_goes_on_elsewhere_from_its_committed_records(
@@ -90,7 +92,7 @@ def test_a_study_goes_on_elsewhere_from_its_committed_records(
     """Another machine has the results folder and no runs; the grid grows by a seed."""
     folder, records = whole
     shutil.copytree(folder / "results", tmp_path / "results")
-    more = carry_out("s", grid(seeds=(0, 1)), place(tmp_path))
+    more = run_study("s", grid(seeds=(0, 1)), paths(tmp_path))
     assert {cell: record for cell, record in more.items() if cell.seed == 0} == records
     assert len(more) == 4
     ran = {p.name for p in (tmp_path / "runs" / "s").iterdir() if p.is_dir()}
@@ -107,18 +109,18 @@ def test_a_run_that_ended_just_before_the_kill_is_recorded_and_not_run_again(
     cell = Cell("cnn", "ring", "digits", 0)
     StudyFolder(tmp_path / "results" / "s").record_file(cell).unlink()
     before = (tmp_path / "runs" / "s" / cell.name / "result.json").stat().st_mtime_ns
-    assert carry_out("s", grid(), place(tmp_path)) == records
+    assert run_study("s", grid(), paths(tmp_path)) == records
     assert (tmp_path / "runs" / "s" / cell.name / "result.json").stat().st_mtime_ns == before
 
 
-def unfinished(whole: Path, folder: Path) -> tuple[Place, list[Cell], StudyFolder]:
+def unfinished(whole: Path, folder: Path) -> tuple[Paths, list[Cell], StudyFolder]:
     """A copy of the study, killed twice: before the last run's result, and before both records."""
     shutil.copytree(whole, folder, dirs_exist_ok=True)
     cells, files = list(plan(grid())), StudyFolder(folder / "results" / "s")
     for cell in cells:
         files.record_file(cell).unlink()
     (folder / "runs" / "s" / cells[-1].name / "result.json").unlink()
-    return place(folder), cells, files
+    return paths(folder), cells, files
 
 
 def test_one_process_at_a_time(whole: tuple[Path, dict[Cell, StudyRecord]], tmp_path: Path) -> None:
@@ -128,7 +130,7 @@ def test_one_process_at_a_time(whole: tuple[Path, dict[Cell, StudyRecord]], tmp_
             exclusive_lock(folder, "study"),
             pytest.raises(Locked, match=rf"the study in .* process {os.getpid()} on .*, since"),
         ):
-            carry_out("s", grid(), where)
+            run_study("s", grid(), where)
     assert files.read(plan(grid())) == {}
 
 
@@ -140,9 +142,9 @@ def test_a_run_that_another_process_is_at_work_on_is_left_out_and_made_up_for(
         RunFolder(where.runs_dir / "s" / last.name).locked(),
         pytest.raises(Locked, match=f"other processes are at work on {last.name}; the same"),
     ):
-        carry_out("s", grid(), where)
+        run_study("s", grid(), where)
     assert list(files.read(plan(grid()))) == [first]
-    records = carry_out("s", grid(), where)
+    records = run_study("s", grid(), where)
     assert without_times(records[last]) == without_times(whole[1][last])
 
 
@@ -158,7 +160,7 @@ def test_a_signal_between_two_runs_stops_the_study(
 
     monkeypatch.setattr(StudyFolder, "write", and_kill)
     with pytest.raises(Interrupted, match=r"stopped by SIGUSR1 after 1 of 2 runs") as stop:
-        carry_out("s", grid(), where)
+        run_study("s", grid(), where)
     assert stop.value.exit_code == 128 + signal.SIGUSR1
     assert list(files.read(plan(grid()))) == [first]
 
@@ -166,14 +168,14 @@ def test_a_signal_between_two_runs_stops_the_study(
 def test_a_run_that_diverges_is_recorded_as_failed_and_the_others_go_on(tmp_path: Path) -> None:
     mad = {"optim": {"learning_rate": 1e20, "warmup": 0.0}, "model": {"norm": "none"}}
     study = grid(laws=(), arms={"mad": mad, "plain": {}})
-    records = carry_out("s", study, place(tmp_path))
+    records = run_study("s", study, paths(tmp_path))
     lost, ended = records.values()
     assert lost.result is None
     assert lost.failure is not None
     assert lost.failure.startswith("the loss is not finite at step")
     assert str(tmp_path) not in lost.failure
     assert ended.result is not None
-    states = [p.state for p in survey("s", study, place(tmp_path))]
+    states = [p.state for p in status("s", study, paths(tmp_path))]
     assert states == ["failed", "done"]
 
 
@@ -204,7 +206,7 @@ def test_what_cannot_be_run_is_named_before_anything_is(
     tmp_path: Path, changes: dict[str, Any], error: type[Exception], message: str
 ) -> None:
     with pytest.raises(error, match=message):
-        carry_out("s", grid(**changes), place(tmp_path))
+        run_study("s", grid(**changes), paths(tmp_path))
     assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
@@ -213,9 +215,9 @@ def test_another_grid_is_refused_and_nothing_changes(
 ) -> None:
     folder, records = whole
     with pytest.raises(RecordError, match=r"another grid.*extend that grid, or choose another"):
-        carry_out("s", grid(laws=("none",)), place(folder))
+        run_study("s", grid(laws=("none",)), paths(folder))
     assert StudyFolder(folder / "results" / "s").read_study() == grid()
-    assert carry_out("s", grid(), place(folder)) == records
+    assert run_study("s", grid(), paths(folder)) == records
 
 
 def test_other_images_of_the_same_name_are_refused_before_anything_is_run(tmp_path: Path) -> None:
@@ -223,7 +225,7 @@ def test_other_images_of_the_same_name_are_refused_before_anything_is_run(tmp_pa
     files.open(grid())
     files.write(studies.record(grid(), Cell("cnn", "none", "digits", 0), 0.5, 0.5))
     with pytest.raises(RecordError, match=r"the images of digits here .* are not those of the"):
-        carry_out("s", grid(), place(tmp_path))
+        run_study("s", grid(), paths(tmp_path))
     assert not list(tmp_path.rglob("metrics.jsonl"))
 
 
@@ -252,11 +254,11 @@ def test_a_survey_lists_what_is_done_and_what_the_rest_will_cost(
     whole: tuple[Path, dict[Cell, StudyRecord]],
 ) -> None:
     folder, _ = whole
-    planned = survey("s", grid(seeds=(0, 1), models=("cnn", "alexnet")), place(folder))
+    planned = status("s", grid(seeds=(0, 1), models=("cnn", "alexnet")), paths(folder))
     states = {p.cell.name: p.state for p in planned}
     assert states["cnn-none-digits-seed0"] == "done"
     assert states["cnn-none-digits-seed1"] == "missing"
-    lines = listing(planned)
+    lines = format_status(planned)
     assert "from 1 run like it" in next(line for line in lines if "cnn-ring-digits-seed1" in line)
     assert "?  no record" in next(line for line in lines if "alexnet-none-digits-seed0" in line)
     assert lines[-1].startswith("8 runs, 6 to do: about ")
@@ -273,23 +275,23 @@ def test_a_run_that_has_begun_costs_only_what_is_left(
     run = RunFolder(tmp_path / "runs" / "s" / begun.name)
     run.path.mkdir(parents=True)
     run.append_epoch(studies.record(studies.study(), begun, 0.5, 0.5).epochs[0])
-    by_cell = {p.cell: p for p in survey("s", study, place(tmp_path))}
+    by_cell = {p.cell: p for p in status("s", study, paths(tmp_path))}
     assert by_cell[begun].state == "begun"
     missing = by_cell[dataclasses.replace(begun, arm="ring")]
     assert missing.state == "missing"
-    assert by_cell[begun].left.seconds is not None
+    assert by_cell[begun].remaining.seconds is not None
     record = StudyFolder(tmp_path / "results" / "s").read(plan(study))[
         Cell("cnn", "none", "digits", 0)
     ]
     assert record.result is not None
-    assert by_cell[begun].left.seconds == pytest.approx(record.result.wall_seconds / 2)
+    assert by_cell[begun].remaining.seconds == pytest.approx(record.result.wall_seconds / 2)
 
 
 def test_totals() -> None:
-    assert total([]) == "about 0s"
-    assert total([None, None]) == "cost unknown"
-    assert total([60.0, 15.0]) == "about 1m15s"
-    assert total([60.0, None]) == "about 1m00s, and 1 runs of unknown cost"
+    assert format_eta([]) == "about 0s"
+    assert format_eta([None, None]) == "cost unknown"
+    assert format_eta([60.0, 15.0]) == "about 1m15s"
+    assert format_eta([60.0, None]) == "about 1m00s, and 1 runs of unknown cost"
 
 
 def test_one_display_with_the_time_left_of_the_whole_study() -> None:
@@ -310,7 +312,7 @@ def test_one_display_with_the_time_left_of_the_whole_study() -> None:
 
 def test_checking_reads_no_images(tmp_path: Path) -> None:
     """A listing of runs must not wait for a download."""
-    runs = check(grid(datasets=("cifar100",)))
+    runs = validate(grid(datasets=("cifar100",)))
     assert {c.data.dataset for c in runs.values()} == {"cifar100"}
 
 
@@ -364,7 +366,7 @@ def test_a_study_that_is_killed_again_and_again_loses_nothing_and_does_nothing_t
 ) -> None:
     """SIGKILL in the first run, right after the first record, and in the last run."""
     study = long()
-    reference = carry_out("s", study, place(tmp_path / "whole"))
+    reference = run_study("s", study, paths(tmp_path / "whole"))
     (tmp_path / "g.toml").write_text(to_toml(study))
     first, second, third = plan(study)
     runs, folder = tmp_path / "runs" / "s", StudyFolder(tmp_path / "results" / "s")

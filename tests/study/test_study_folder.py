@@ -11,7 +11,7 @@ import pytest
 from helpers import studies
 from physjax.records import RecordError, RunRecord
 from physjax.study.design import Cell, plan
-from physjax.study.folder import StudyFolder, portable
+from physjax.study.folder import StudyFolder, strip_machine_paths
 
 RING = Cell("cnn", "ring", "digits", 1)
 
@@ -37,7 +37,7 @@ def test_a_record_tells_nothing_of_the_machines_folders() -> None:
         data=dataclasses.replace(made.config.data, data_dir="/home/me/data"),
         run=dataclasses.replace(made.config.run, runs_dir="/scratch/runs/s"),
     )
-    kept = portable(RING, RunRecord(config, made.epochs, made.result))
+    kept = strip_machine_paths(RING, RunRecord(config, made.epochs, made.result))
     assert kept.result is not None
     assert kept.result.data.source == "digits/1.0.0"
     assert kept.config == made.config

@@ -28,7 +28,9 @@ from physjax.records.provenance import OriginError
 from physjax.report.study import report_study
 from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyFolder
-from physjax.study.runner import Place, carry_out, listing, survey
+from physjax.study.paths import Paths
+from physjax.study.runner import run_study
+from physjax.study.status import format_status, status
 from physjax.train.loop import fit
 from physjax.train.origin import SETTINGS, check_code, current_origin
 
@@ -263,21 +265,21 @@ def grid() -> Study:
 
 @pytest.mark.slow
 def test_a_study_says_what_changed_and_makes_only_that_anew(tmp_path: Path, write: Write) -> None:
-    place = Place(tmp_path / "results", tmp_path / "runs", devices=1)
+    paths = Paths(tmp_path / "results", tmp_path / "runs", devices=1)
     folder = StudyFolder(tmp_path / "results" / "s")
-    first = carry_out("s", grid(), place)
+    first = run_study("s", grid(), paths)
     none, mine = (Cell("cnn", law, "digits", 0) for law in ("none", "mine"))
     write(comment="tiny")
-    assert [p.state for p in survey("s", grid(), place)] == ["done", "done"]
+    assert [p.state for p in status("s", grid(), paths)] == ["done", "done"]
 
     write(factor=0.02)
-    planned = survey("s", grid(), place)
+    planned = status("s", grid(), paths)
     assert {p.cell: p.state for p in planned} == {none: "done", mine: "changed"}
-    assert "0 to do: about 0s; --fresh makes the 1 changed ones anew" in listing(planned)[-1]
+    assert "0 to do: about 0s; --fresh makes the 1 changed ones anew" in format_status(planned)[-1]
     with pytest.raises(OriginError, match=r"1 of 2 runs .*cnn-mine-digits-seed0.*--fresh"):
-        carry_out("s", grid(), place)
+        run_study("s", grid(), paths)
     stamp = folder.record_file(none).stat().st_mtime_ns
-    second = carry_out("s", grid(), place, fresh=True)
+    second = run_study("s", grid(), paths, fresh=True)
     assert second[none] == first[none]
     assert folder.record_file(none).stat().st_mtime_ns == stamp
     assert second[mine].origin is not None
@@ -290,6 +292,6 @@ def test_a_study_says_what_changed_and_makes_only_that_anew(tmp_path: Path, writ
     assert str(tmp_path) not in kept.read_text()
     report_study(folder.path)
     assert "Made at commit" in (folder.path / "tables.md").read_text()
-    assert {p.state for p in survey("s", grid(), place)} == {"done"}
+    assert {p.state for p in status("s", grid(), paths)} == {"done"}
     # Again with --fresh: there is nothing to make anew.
-    assert carry_out("s", grid(), place, fresh=True) == second
+    assert run_study("s", grid(), paths, fresh=True) == second
