@@ -22,20 +22,20 @@ BLOCK = 1 << 20
 
 
 @functools.cache
-def why_unreachable(url: str, seconds: float = PATIENCE) -> str:
-    """Ask a host for the head of a file; "" when it has the file, else why it cannot be had.
+def unreachable_reason(url: str, seconds: float = PATIENCE) -> str | None:
+    """Why a file cannot be had, by asking its host for the head of it; None where it can.
 
     Returns after `seconds` at the latest: the time-outs of an HTTP library do not bound the look-up
     of a name, so the question is put in a thread of its own. The answer is kept for the process.
     """
-    answer: list[str] = []
+    answer: list[str | None] = []
     thread = threading.Thread(target=lambda: answer.append(_ask(url, seconds)), daemon=True)
     thread.start()
     thread.join(seconds)
     return answer[0] if answer else f"{urlsplit(url).hostname} does not answer in {seconds:g} s"
 
 
-def _ask(url: str, seconds: float) -> str:
+def _ask(url: str, seconds: float) -> str | None:
     import requests
 
     host = urlsplit(url).hostname
@@ -46,7 +46,7 @@ def _ask(url: str, seconds: float) -> str:
     # Besides its own exceptions, requests lets those of a proxy's or a host's odd name through.
     except Exception as error:
         return f"{host} cannot be asked ({type(error).__name__})"
-    return "" if response.ok else f"{host} answers {response.status_code} {response.reason}"
+    return None if response.ok else f"{host} answers {response.status_code} {response.reason}"
 
 
 def fetch(archive: Archive, folder: Path) -> Path:

@@ -6,7 +6,7 @@ from physjax.config import DataConfig
 from physjax.data.arrays import check_split
 from physjax.data.cache import cached
 from physjax.data.catalog import DATASETS
-from physjax.data.download import why_unreachable
+from physjax.data.download import unreachable_reason
 from physjax.data.preparing import prepare
 from physjax.data.provenance import title_and_notice
 from physjax.data.spec import DatasetSpec
@@ -44,7 +44,7 @@ def _choose(config: DataConfig) -> tuple[str, str]:
     spec = DATASETS[FIRST_CHOICE]
     if find_prepared(spec, config.data_dir):
         return FIRST_CHOICE, ""
-    reason = why_unreachable(spec.archives[0].url)
+    reason = unreachable_reason(spec.archives[0].url)
     return (STAND_IN, reason) if reason else (FIRST_CHOICE, "")
 
 
@@ -102,7 +102,7 @@ class _CannotBeHad(DataError):
 def _load_prepared(spec: DatasetSpec, config: DataConfig) -> Dataset:
     folder = find_prepared(spec, config.data_dir)
     if folder is None:
-        reason = why_unreachable(spec.archives[0].url)
+        reason = unreachable_reason(spec.archives[0].url)
         if reason:
             raise _CannotBeHad(spec, config.data_dir, reason)
         try:

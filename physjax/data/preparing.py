@@ -23,7 +23,7 @@ from PIL import Image
 
 from physjax.data.archives import read_archives
 from physjax.data.catalog import DATASETS
-from physjax.data.download import fetch, why_unreachable
+from physjax.data.download import fetch, unreachable_reason
 from physjax.data.provenance import write_provenance
 from physjax.data.raw import RawData, RawSplit
 from physjax.data.spec import DatasetSpec
@@ -73,7 +73,7 @@ def prepare_spec(
         return ready
     folder = data_folder(data_dir)
     if archive is None:
-        reason = why_unreachable(spec.archives[0].url)
+        reason = unreachable_reason(spec.archives[0].url)
         if reason:
             files = ", ".join(published.name for published in spec.archives)
             raise DataError(

@@ -7,14 +7,13 @@ import hashlib
 import http.server
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from physjax.data import DataError, download
-from physjax.data.download import fetch, why_unreachable
+from physjax.data.download import fetch, unreachable_reason
 from physjax.data.spec import Archive
 
 CONTENT = bytes(range(256)) * 1000
@@ -77,40 +76,40 @@ def archive(url: str, sha256: str | None = None) -> Archive:
 
 
 def test_a_host_that_has_the_file(server: str) -> None:
-    assert why_unreachable(f"{server}/data") == ""
+    assert unreachable_reason(f"{server}/data") is None
 
 
 def test_a_host_without_the_file(server: str) -> None:
-    assert why_unreachable(f"{server}/gone") == "127.0.0.1 answers 404 Not Found"
+    assert unreachable_reason(f"{server}/gone") == "127.0.0.1 answers 404 Not Found"
 
 
 def test_no_host() -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    assert why_unreachable(f"http://127.0.0.1:{port}/data") == "127.0.0.1 cannot be reached"
+    assert unreachable_reason(f"http://127.0.0.1:{port}/data") == "127.0.0.1 cannot be reached"
 
 
 def test_a_silent_host_is_not_waited_for() -> None:
+    """The server never answers: whoever waited for it would never come back."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
-        start = time.monotonic()
-        reason = why_unreachable(f"http://127.0.0.1:{silent.getsockname()[1]}/data", 0.3)
-        assert time.monotonic() - start < 30
+        reason = unreachable_reason(f"http://127.0.0.1:{silent.getsockname()[1]}/data", 0.3)
+    assert reason is not None
     assert reason.startswith("127.0.0.1 ")
 
 
 def test_a_name_that_is_looked_up_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The time-outs of an HTTP library do not cover it."""
     ended = threading.Event()
-    monkeypatch.setattr(download, "_ask", lambda url, seconds: ended.wait(60) and "")
-    assert why_unreachable("http://nowhere/", 0.2) == "nowhere does not answer in 0.2 s"
+    monkeypatch.setattr(download, "_ask", lambda url, seconds: ended.wait(60) and None)
+    assert unreachable_reason("http://nowhere/", 0.2) == "nowhere does not answer in 0.2 s"
     ended.set()
 
 
 def test_the_answer_is_kept(server: str) -> None:
     url = f"{server}/once"
-    why_unreachable(url)
-    assert why_unreachable(url).endswith("404 Not Found")
+    unreachable_reason(url)
+    assert unreachable_reason(url) == "127.0.0.1 answers 404 Not Found"
     assert Handler.asked == ["/once"]
     assert download.PATIENCE <= 5
 

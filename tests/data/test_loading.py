@@ -21,7 +21,7 @@ JPEG_COPY_FINGERPRINT = "0da1a56e33c30845dc18e49ad82a1bcb58331a28dc5b6633e175c30
 
 @pytest.fixture
 def offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(loading, "why_unreachable", lambda url: "the host is away")
+    monkeypatch.setattr(loading, "unreachable_reason", lambda url: "the host is away")
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def untouched_network(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(url: str) -> str:
         raise AssertionError(f"asked {url}")
 
-    monkeypatch.setattr(loading, "why_unreachable", fail)
+    monkeypatch.setattr(loading, "unreachable_reason", fail)
 
 
 def assert_same(one: Dataset, other: Dataset) -> None:
@@ -105,7 +105,7 @@ def test_a_host_that_answers_is_downloaded_from(
     tmp_path: Path, small_cifar10: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """`auto` prepares where it can; if that fails after all, it takes the digits."""
-    monkeypatch.setattr(loading, "why_unreachable", lambda url: "")
+    monkeypatch.setattr(loading, "unreachable_reason", lambda url: None)
     prepared = small_cifar10 / "cifar10" / "3.0.2"
     monkeypatch.setattr(loading, "prepare", lambda name, data_dir: prepared)
     config = DataConfig(data_dir=str(tmp_path))
