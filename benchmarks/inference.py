@@ -1,4 +1,4 @@
-"""Prediction by physjax, with and without folded forces, beside PyTorch's, in turns.
+"""Prediction by physjax, with and without folded forces, and by PyTorch, in turns.
 
     python benchmarks/inference.py --json results/benchmarks/inference.json
 
@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import ours
-from measuring import Contestant, announce, options, race, write
+from harness import physjax_side
+from harness.measuring import Contestant, announce, options, race, write
 
 FOLDED = "physjax, folded"
 
@@ -23,7 +23,7 @@ def main() -> None:
     arguments = parser.parse_args()
     facts = announce()
     record: dict[str, Any] = {"machine": facts, "models": {}}
-    mine = ours.environment()
+    mine = physjax_side.environment()
     for model in arguments.models:
         record["models"][model] = {}
         for batch in arguments.batches:
@@ -31,13 +31,13 @@ def main() -> None:
             contestants = [
                 Contestant(
                     label,
-                    "ours:predict",
+                    "harness.physjax_side:predict",
                     {"name": model, "batch_size": batch, "folded": label == FOLDED},
                     mine,
                 )
                 for label in (FOLDED, "physjax")
             ]
-            contestants.append(Contestant("PyTorch float32", "torch_side:predict", theirs))
+            contestants.append(Contestant("PyTorch float32", "harness.torch_side:predict", theirs))
             outcomes = race(contestants, arguments.turns)
             folded, rows = outcomes[FOLDED], {}
             for label, outcome in outcomes.items():

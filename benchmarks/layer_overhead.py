@@ -1,4 +1,4 @@
-"""Train steps with forces, and with resistances, beside the plain network's, in turns.
+"""Train steps with forces, and with resistances, and those of the plain network, in turns.
 
     python benchmarks/layer_overhead.py --json results/benchmarks/layer_overhead.json
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 import statistics
 from typing import Any
 
-import ours
-from measuring import Contestant, announce, options, race, write
+from harness import physjax_side
+from harness.measuring import Contestant, announce, options, race, write
 
 
 def main() -> None:
@@ -27,16 +27,19 @@ def main() -> None:
     arguments = parser.parse_args()
     facts = announce()
     common = {"name": arguments.model, "batch_size": arguments.batch, "examples": 5000}
-    mine = ours.environment()
+    mine = physjax_side.environment()
     # What the two plain ones differ by is what this machine can tell apart.
     found = [
-        Contestant(label, "ours:train", {**common, "law": "none"}, mine)
+        Contestant(label, "harness.physjax_side:train", {**common, "law": "none"}, mine)
         for label in ("none", "again")
     ]
-    found += [Contestant(law, "ours:train", {**common, "law": law}, mine) for law in arguments.laws]
+    found += [
+        Contestant(law, "harness.physjax_side:train", {**common, "law": law}, mine)
+        for law in arguments.laws
+    ]
     if arguments.coupled:
         coupled = {**common, "law": "none", "rule": "coupled"}
-        found.append(Contestant("none, coupled rule", "ours:train", coupled, mine))
+        found.append(Contestant("none, coupled rule", "harness.physjax_side:train", coupled, mine))
     seconds: dict[str, list[float]] = {contestant.label: [] for contestant in found}
     for number in range(arguments.rounds):
         print(f"round {number + 1} of {arguments.rounds}", flush=True)

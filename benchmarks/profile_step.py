@@ -17,8 +17,8 @@ import tempfile
 import time
 from typing import Any
 
-import ours
-from measuring import Contestant, alone, announce, options, write
+from harness import physjax_side
+from harness.measuring import Contestant, alone, announce, options, write
 
 # In this order: the first pattern found in an operation's name decides.
 KINDS = (
@@ -26,12 +26,12 @@ KINDS = (
     ("optimiser", r"/optimizer/"),
     ("max pool", r"max_pool"),
     ("dropout", r"Dropout"),
+    ("norm, force, activation", r"norm/|/force/|/activation/"),
     ("convolution: products", r"/(conv|stem|block|inception)[^/]*/.*(dot_general|conv_general)"),
     (
         "convolution: transforms and patches",
-        r"/(conv|stem|block|inception)[^/]*/(?!.*(norm|add)_force).*(cond|branch|optimization_barrier)",
+        r"/(conv|stem|block|inception)[^/]*/.*(cond|branch|optimization_barrier)",
     ),
-    ("norm, force, activation", r"(norm|add)_force|/norm"),
     ("dense layers", r"/fc[0-9]"),
 )
 OTHER = "loss, metrics, rest"
@@ -58,7 +58,7 @@ def names(program: str) -> dict[str, str]:
         inner = re.findall(r'op_name="([^"]*)"', body)
         found[instruction[1]] = own[1] if own else inner[-1] if inner else ""
         if not found[instruction[1]] and " convolution(" in body:
-            # XLA rewrites the gradient by a kernel, and its name gets lost.
+            # XLA rewrites a kernel gradient, and its name gets lost.
             found[instruction[1]] = "/conv/conv_general_dilated"
     return found
 
@@ -67,8 +67,8 @@ def profile(steps: int = 4, **model: Any) -> dict[str, Any]:
     """Milliseconds per step of each kind, and of the whole; called in a process of its own."""
     import jax
 
-    what = ours.task(examples=5000, **model)
-    call, state, data = ours.ready(what)
+    what = physjax_side.task(examples=5000, **model)
+    call, state, data = physjax_side.ready(what)
     sources = names(call.as_text())
     for _ in range(3):
         state = jax.block_until_ready(call(state, *data))
@@ -98,7 +98,7 @@ def direct_gflop(model: str, batch_size: int = 128) -> float:
     """
     from torch.utils.flop_counter import FlopCounterMode
 
-    import torch_side
+    from harness import torch_side
 
     call = torch_side.predict(model, batch_size=batch_size)
     with FlopCounterMode(display=False) as counter:
@@ -114,7 +114,9 @@ def main() -> None:
     direct = {"name": arguments.model, "conv": "direct"}
     before = alone(Contestant("before", "profile_step:profile", direct))
     after = alone(
-        Contestant("after", "profile_step:profile", {"name": arguments.model}, ours.environment())
+        Contestant(
+            "after", "profile_step:profile", {"name": arguments.model}, physjax_side.environment()
+        )
     )
     for name in (*(name for name, _ in KINDS), OTHER):
         times = [side["milliseconds"].get(name, 0.0) for side in (before, after)]

@@ -12,8 +12,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import ours
-from measuring import Contestant, announce, options, race, write
+from harness import physjax_side
+from harness.measuring import Contestant, announce, options, race, write
 from physjax import plotting
 
 BATCHES = (32, 64, 128, 256, 512, 1024)
@@ -25,11 +25,13 @@ def measure(axis: str, model: str, variants: dict[str, dict[str, Any]], turns: i
     """A row for each variant: it stands alone, since the large ones need all the memory."""
     rows = []
     for value, arguments in variants.items():
-        environment = ours.environment()
+        environment = physjax_side.environment()
         devices = arguments.get("devices", 1)
         environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
         what = {"name": model, "examples": 5000, **arguments}
-        outcome = race([Contestant(value, "ours:train", what, environment)], turns)[value]
+        outcome = race([Contestant(value, "harness.physjax_side:train", what, environment)], turns)[
+            value
+        ]
         batch = arguments.get("batch_size", 128)
         rows.append(
             {

@@ -12,8 +12,8 @@ import tempfile
 import time
 from typing import Any
 
-import ours
-from measuring import Contestant, alone, announce, options, write
+from harness import physjax_side
+from harness.measuring import Contestant, alone, announce, options, write
 
 
 def start_up(model: str, data_dir: str | None) -> dict[str, float]:
@@ -27,7 +27,8 @@ def start_up(model: str, data_dir: str | None) -> dict[str, float]:
 
     import jax
 
-    from physjax import data, loop  # noqa: F401
+    import physjax.train.loop  # noqa: F401
+    from physjax import data
     from physjax.config import RECIPES
     from physjax.train.setup import Task, epoch_order
     from physjax.train.sharding import compile_step, place
@@ -82,7 +83,7 @@ def main() -> None:
     record: dict[str, Any] = {"machine": facts, "models": {}}
     for model in arguments.models:
         with tempfile.TemporaryDirectory() as folder:
-            settings = {**ours.environment(), "PHYSJAX_CACHE": folder}
+            settings = {**physjax_side.environment(), "PHYSJAX_CACHE": folder}
             what = {"model": model, "data_dir": arguments.data_dir}
             contestant = Contestant(model, "start_up:start_up", what, settings)
             cold, warm = alone(contestant), alone(contestant)

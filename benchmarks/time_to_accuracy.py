@@ -1,6 +1,6 @@
 """Seconds of training until a test accuracy is reached, by arm, from the records of runs.
 
-    python benchmarks/time_to_accuracy.py --records results/conv_cifar10/records \
+    python benchmarks/time_to_accuracy.py --records results/studies/conv_cifar10/records \
         --levels 0.4 0.5 0.6 --json results/benchmarks/time_to_accuracy.json
 
 Training time is the sum over epochs of images trained on over their rate, and the compilation; the
@@ -13,7 +13,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from measuring import options, write
+from harness.measuring import options, write
 from physjax.study.folder import StudyRecord, read_record
 
 

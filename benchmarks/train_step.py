@@ -1,4 +1,4 @@
-"""Train steps of physjax beside PyTorch's on the same networks, in turns.
+"""Train steps of physjax and of PyTorch on the same networks, in turns.
 
     python benchmarks/train_step.py --json results/benchmarks/train_step.json
 
@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import ours
-from measuring import Contestant, announce, options, race, write
+from harness import physjax_side
+from harness.measuring import Contestant, announce, options, race, write
 
 BASE = "PyTorch float32"
 
@@ -23,28 +23,34 @@ def contestants(model: str, batch_size: int) -> list[list[Contestant]]:
 
     The compiled PyTorch runs apart: the helpers of its compiler take time from the others.
     """
-    mine = ours.environment()
+    mine = physjax_side.environment()
     common = {"model": model, "batch_size": batch_size}
     malloc = {k: v for k, v in mine.items() if k == "GLIBC_TUNABLES"}
     arguments = {"name": model, "batch_size": batch_size, "augmented": False}
-    physjax = Contestant("physjax", "ours:train", arguments, mine)
+    physjax = Contestant("physjax", "harness.physjax_side:train", arguments, mine)
     return [
         [
             physjax,
-            Contestant(BASE, "torch_side:train", common),
-            Contestant("PyTorch bfloat16", "torch_side:train", {**common, "precision": "bf16"}),
-            Contestant("PyTorch float32, physjax's malloc", "torch_side:train", common, malloc),
+            Contestant(BASE, "harness.torch_side:train", common),
+            Contestant(
+                "PyTorch bfloat16", "harness.torch_side:train", {**common, "precision": "bf16"}
+            ),
+            Contestant(
+                "PyTorch float32, physjax's malloc", "harness.torch_side:train", common, malloc
+            ),
         ],
         [
             physjax,
-            Contestant("PyTorch compiled", "torch_side:train", {**common, "compiled": True}),
+            Contestant(
+                "PyTorch compiled", "harness.torch_side:train", {**common, "compiled": True}
+            ),
         ],
     ]
 
 
 def measure(model: str, batch_size: int, turns: int) -> dict[str, Any]:
     """The figures of one model, printed and returned."""
-    import torch_side
+    from harness import torch_side
 
     print(f"{model}, batch {batch_size}: {torch_side.parameter_count(model):,} parameters")
     rows: dict[str, Any] = {}

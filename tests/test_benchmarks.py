@@ -5,29 +5,33 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 import pytest
+from flax import linen as nn
 
 from physjax import resistive
 from physjax.config import RECIPES
 from physjax.models import build, init_variables
+from physjax.nn.physics import PhysicsLayer
 from physjax.train.setup import stream_key
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
-import resistive as resistive_benchmark  # noqa: E402
-
+import resistor_networks  # noqa: E402
 from profile_step import OTHER, kind, names  # noqa: E402
 
 
 def test_pytorchs_networks_have_as_many_parameters() -> None:
     pytest.importorskip("torch", reason="the extra `bench` is not installed")
-    import torch_side
+    from harness import torch_side
 
     for name in torch_side.NETWORKS:
         model = build(dataclasses.replace(RECIPES["fast"].model, name=name), 10)
@@ -44,7 +48,8 @@ def test_pytorchs_networks_have_as_many_parameters() -> None:
         ("jit(f)/jvp(A)/conv2/cond/branch_0_fun/dot_general", "convolution: products"),
         ("jit(f)/transpose(jvp(A))/conv2/conv_general_dilated", "convolution: products"),
         ("jit(f)/jvp(A)/conv2/cond/branch_0_fun/stack", "convolution: transforms and patches"),
-        ("jit(f)/jvp(A)/conv1/conv1._norm_force_activation/norm/sub", "norm, force, activation"),
+        ("jit(f)/jvp(A)/conv1/norm/sub", "norm, force, activation"),
+        ("jit(f)/jvp(A)/block1_1_norm/sub", "norm, force, activation"),
         ("jit(f)/transpose(jvp(A))/max_pool/div", "max pool"),
         ("jit(f)/jvp(A)/fc1/dot_general", "dense layers"),
         ("jit(f)/augment/gather", "augmentation and gathering"),
@@ -53,6 +58,30 @@ def test_pytorchs_networks_have_as_many_parameters() -> None:
 )
 def test_operations_are_told_apart(operation: str, expected: str) -> None:
     assert kind(operation) == expected
+
+
+class OneLayer(nn.Module):
+    @nn.compact
+    def __call__(self, images: jax.Array) -> jax.Array:
+        options: dict[str, Any] = {"norm": nn.BatchNorm, "activation": nn.tanh, "method": "direct"}
+        return PhysicsLayer(8, name="conv1", law="lrn", **options)(images, train=True)
+
+
+def test_a_layers_parts_are_told_apart_in_its_real_program() -> None:
+    """Norm, force and activation by their scopes, whatever the layer's methods are called."""
+    layer, images = OneLayer(), jnp.ones((2, 8, 8, 3))
+    variables = jax.eval_shape(layer.init, jax.random.key(0), images)
+
+    def loss(variables: Any, images: jax.Array) -> jax.Array:
+        return layer.apply(variables, images, mutable=["batch_stats"])[0].sum()
+
+    text = jax.jit(jax.grad(loss)).lower(variables, images).as_text(debug_info=True)
+    found = {
+        scope: {kind(name) for name in re.findall(r'loc\("(jit[^"]*)"', text) if scope in name}
+        for scope in ("/norm/", "/force/", "/activation/", "conv_general_dilated")
+    }
+    expected = {key: {"norm, force, activation"} for key in found}
+    assert found == {**expected, "conv_general_dilated": {"convolution: products"}}
 
 
 def test_a_fusion_is_named_by_what_it_computes() -> None:
@@ -74,8 +103,8 @@ ENTRY %main (p: f32[2]) -> f32[2] {
 
 def test_the_networks_of_resistors_agree_with_the_scipy_loop() -> None:
     graph = resistive.square_lattice(4, 5)
-    case = resistive_benchmark.Case(graph, seeds=2, steps=6, baseline_steps=2)
-    row = resistive_benchmark.measure(case, rounds=1)
+    case = resistor_networks.Case(graph, seeds=2, steps=6, baseline_steps=2)
+    row = resistor_networks.measure(case, rounds=1)
     assert row["relative_difference_after_5_steps"] < 1e-10
     assert (row["nodes"], row["edges"], row["seeds"], row["method"]) == (20, 31, 2, "dense")
     rates = ("plain", "single")

@@ -175,8 +175,9 @@ class PhysicsLayer(nn.Module):
         # On the kernel, unless somebody asks for the force itself.
         on_kernel = linear and not self.is_mutable_collection(DIAGNOSTICS)
         if on_kernel:
-            kernel_HWIO = kernel_HWIO + law(params, kernel_HWIO)
-            bias = None if bias is None else bias + law(params, bias)
+            with jax.named_scope("force"):
+                kernel_HWIO = kernel_HWIO + law(params, kernel_HWIO)
+                bias = None if bias is None else bias + law(params, bias)
         apply = partial(conv, strides=self.steps, padding=self.padding, method=self.method)
         y = self.connection.connect(
             apply, images_NHWC.astype(self.dtype), kernel_HWIO.astype(self.dtype), own
@@ -204,7 +205,10 @@ class PhysicsLayer(nn.Module):
             y = self.norm(name="norm")(y, use_running_average=not train)
         if law.form != "linear" and not law.after_activation:
             y = self._add_force(law, params, y)
-        return y if self.activation is None else self.activation(y)
+        if self.activation is not None:
+            with jax.named_scope("activation"):
+                y = self.activation(y)
+        return y
 
     def _force_params(self, law: ForceLaw) -> dict[str, jax.Array]:
         params = {}
@@ -221,11 +225,12 @@ class PhysicsLayer(nn.Module):
         return params
 
     def _add_force(self, law: ForceLaw, params: Params, y: jax.Array) -> jax.Array:
-        force = law(params, y)
-        # Kept only by a caller that makes the collection mutable.
-        mean_square = jnp.mean(jnp.square(force.astype(jnp.float32)))
-        self.sow(DIAGNOSTICS, "force_rms", jnp.sqrt(mean_square), reduce_fn=lambda _, new: new)
-        return y + jnp.broadcast_to(force, y.shape)
+        with jax.named_scope("force"):
+            force = law(params, y)
+            # Kept only by a caller that makes the collection mutable.
+            mean_square = jnp.mean(jnp.square(force.astype(jnp.float32)))
+            self.sow(DIAGNOSTICS, "force_rms", jnp.sqrt(mean_square), reduce_fn=lambda _, new: new)
+            return y + jnp.broadcast_to(force, y.shape)
 
 
 def connection_params(

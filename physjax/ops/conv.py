@@ -1,8 +1,8 @@
-"""The convolution that every layer uses, and the way it is computed.
+"""The convolution that every layer uses, by the algorithm that is fastest.
 
 XLA's convolutions are the best there is on GPU and TPU. On CPU they are slow, above all the
-gradient by the kernel, so there `physjax.ops.conv_algorithm` chooses among three ways
-when a step is traced:
+kernel gradient, so there `physjax.ops.conv_algorithm` chooses among three algorithms when a step is
+traced:
 
 - ``direct``: `lax.conv_general_dilated`;
 - ``patch``: slices of the input side by side (im2col), and one matrix product;

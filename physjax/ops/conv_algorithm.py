@@ -1,7 +1,7 @@
-"""Which way a convolution is computed: chosen by its shapes, from measured limits.
+"""Which algorithm computes a convolution: chosen by its shapes, from measured limits.
 
-The output, the gradient by the input and the gradient by the kernel are chosen for separately:
-a `Plan`. The limits come from `benchmarks/conv.py`.
+The algorithms of the output, the input gradient and the kernel gradient are chosen separately:
+a `Plan`. The limits come from `benchmarks/conv_algorithms.py`.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ def choose(
     return _measured(batch, kernel_shape, strides, out_h, out_w)
 
 
-# The table: limits between the ways, read off `benchmarks/conv.py` on 2 cores of an AMD EPYC
-# (Zen 4) with jaxlib 0.10.2, and malloc as `physjax.runtime` has it.
+# The table: limits between the algorithms, read off `benchmarks/conv_algorithms.py` on 2 cores of
+# an AMD EPYC (Zen 4) with jaxlib 0.10.2, and malloc as `physjax.runtime` has it.
 _FEW_TAPS = 48
 """Kernel height * width * channels up to which a matrix product over patches wins: first layers."""
 _FEW_PIXELS = 4

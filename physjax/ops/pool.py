@@ -2,7 +2,7 @@
 
 XLA:CPU computes the gradient of a maximum over windows (select-and-scatter) one element at a time.
 Here the forward pass saves which pixel of each window won, and the backward pass gathers: each
-pixel looks at the windows that it lies in. `benchmarks/conv.py` measures both.
+pixel looks at the windows that it lies in. `benchmarks/conv_algorithms.py` measures both.
 
 At ties the first pixel wins, row by row, as in PyTorch and `flax.linen.max_pool`; NaN wins always.
 

@@ -22,7 +22,7 @@ from physjax.resistive.network import Graph, Ints
 Method = Literal["auto", "dense", "banded", "cg", "factored"]
 """How A x = b is solved; `auto` chooses one of the others."""
 DENSE_BELOW = 40
-"""Free nodes below which one LAPACK call beats a scan (benchmarks/resistive.py)."""
+"""Free nodes below which one LAPACK call beats a scan (benchmarks/resistor_networks.py)."""
 DENSE_LIMIT = 400
 """Free nodes up to which `auto` takes `dense` for one network."""
 BAND_LIMIT = 24

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ours import EXAMPLES, images
+from harness.physjax_side import EXAMPLES, images
 
 
 class Force(nn.Module):

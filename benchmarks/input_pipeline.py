@@ -1,6 +1,6 @@
 """Images per second of the input path, against a torch DataLoader doing the same.
 
-python benchmarks/data.py --data-dir D --json FILE
+python benchmarks/input_pipeline.py --data-dir D --json FILE
 
 Ours: images on the device, a shuffled batch gathered, drawn, cropped, mirrored and normalised in
 one compiled call. Theirs: `torch.utils.data.DataLoader` over the same array, each image
@@ -25,7 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 import tyro
 
-from measuring import announce, write
+from harness.measuring import announce, write
 from physjax.config import AugmentConfig, DataConfig
 from physjax.data import Dataset, augment, load
 

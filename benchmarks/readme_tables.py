@@ -1,6 +1,6 @@
 """The tables of README.md from the records in results/benchmarks/.
 
-python benchmarks/tables.py > tables.md
+python benchmarks/readme_tables.py > tables.md
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from measuring import describe
+from harness.measuring import describe
 from physjax.ops.conv_algorithm import Plan
 
 RECORDS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
@@ -46,7 +46,7 @@ def spread(ratio: float, quartiles: list[float]) -> str:
 def train_step() -> None:
     """Images per second of train steps, and physjax's advantage."""
     record = read("train_step")
-    rows = [["batch " + str(record["batch"]), "images/s", "physjax is x as fast", "peak MiB"]]
+    rows = [["batch " + str(record["batch"]), "images/s", "speed-up by physjax", "peak MiB"]]
     for model, sides in record["models"].items():
         for label, row in sides.items():
             rows.append(
@@ -63,7 +63,7 @@ def train_step() -> None:
 def inference() -> None:
     """Images per second of predictions."""
     record = read("inference")
-    rows = [["model, batch", "images/s", "folded is x as fast"]]
+    rows = [["model, batch", "images/s", "speed-up by folding, and by physjax folded"]]
     for model, batches in record["models"].items():
         for batch, sides in batches.items():
             for label, row in sides.items():
@@ -148,10 +148,10 @@ def profile_step() -> None:
     table(*rows)
 
 
-def conv() -> None:
-    """How many times as fast as the direct convolution the chosen plan is."""
-    record = read("conv")
-    rows = [["times as fast as direct", "plan", "output", "gradient by input", "by kernel"]]
+def conv_algorithms() -> None:
+    """The speed-up of the chosen plan over the direct convolution."""
+    record = read("conv_algorithms")
+    rows = [["speed-up over direct", "plan", "output", "input gradient", "kernel gradient"]]
     for layer in record["layers"]:
         cells = []
         for part in ("forward", "input_gradient", "kernel_gradient"):
@@ -162,21 +162,23 @@ def conv() -> None:
     for pool in record["pools"]:
         times = pool["milliseconds"]
         cells = ["", f"{times['flax'] / times['ours']:.2f}", ""]
-        rows.append([f"{pool['pool']}, batch {pool['batch']}", "gradient, beside Flax's", *cells])
+        rows.append(
+            [f"{pool['pool']}, batch {pool['batch']}", "gradient, compared with Flax's", *cells]
+        )
     table(*rows)
 
 
-def data() -> None:
+def input_pipeline() -> None:
     """Images per second of the input path."""
-    record = read("data", "dataset")
+    record = read("input_pipeline", "dataset")
     rows = [[f"batch {record['batch_size']}", "images/s"]]
     rows += [[name, f"{rate:,.0f}"] for name, rate in record["images_per_second"].items()]
     table(*rows)
 
 
-def loop() -> None:
-    """What the training loop takes beside its steps."""
-    record = read("loop")
+def loop_overhead() -> None:
+    """What the training loop takes on top of its steps."""
+    record = read("loop_overhead")
     rows = [["model", "images/s", "share of the loop's time in its steps"]]
     for model, row in record["models"].items():
         rows.append(
@@ -200,14 +202,14 @@ if __name__ == "__main__":
     for part in (
         train_step,
         inference,
-        loop,
+        loop_overhead,
         layer_overhead,
         start_up,
         profile_step,
-        data,
+        input_pipeline,
         scaling,
         time_to_accuracy,
-        conv,
+        conv_algorithms,
     ):
         if (RECORDS / f"{part.__name__}.json").exists():
             part()

@@ -1,6 +1,6 @@
-"""What the training loop takes beside its compiled steps: metrics, progress, signals, order.
+"""What the training loop takes on top of its compiled steps: metrics, progress, signals, order.
 
-    python benchmarks/loop.py --json results/benchmarks/loop.json
+    python benchmarks/loop_overhead.py --json results/benchmarks/loop_overhead.json
 
 A run of `physjax.train.loop.fit` whose compiled train steps are timed one by one: their share of
 the time from an epoch's start to the end of its last step. Both are of the same seconds, so that a
@@ -15,8 +15,8 @@ import tempfile
 import time
 from typing import Any
 
-import ours
-from measuring import Contestant, alone, announce, options, write
+from harness import physjax_side
+from harness.measuring import Contestant, alone, announce, options, write
 
 
 def measure(model: str, examples: int) -> dict[str, float]:
@@ -86,7 +86,9 @@ def main() -> None:
     record: dict[str, Any] = {"machine": facts, "models": {}}
     for model in arguments.models:
         settings = {"model": model, "examples": 20_000 if model == "cnn" else 4000}
-        found = alone(Contestant(model, "loop:measure", settings, ours.environment()))
+        found = alone(
+            Contestant(model, "loop_overhead:measure", settings, physjax_side.environment())
+        )
         record["models"][model] = found
         print(
             f"{model}: {found['loop_images_per_second']:,.0f} images/s, "

@@ -1,6 +1,6 @@
 """Updates per second of resistor networks, compared with a SciPy loop, interleaved in one run.
 
-    python benchmarks/resistive.py --json results/resistive/benchmark.json \\
+    python benchmarks/resistor_networks.py --json results/benchmarks/resistor_networks.json \\
         --figure docs/figures/resistive_scaling.png
 
 The baseline does what a careful SciPy user would: the sparsity pattern is built once, a step fills
@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csc_array
 from scipy.sparse.linalg import splu
 
-from measuring import announce, write
+from harness.measuring import announce, write
 from physjax import plotting, resistive
 from physjax.resistive.linear_system import linear_system
 

@@ -1,9 +1,9 @@
-"""Every way of computing a convolution beside the direct one, layer by layer.
+"""Every algorithm of the convolution compared with the direct one, layer by layer.
 
-    python benchmarks/conv.py [--json FILE] [--batch 128] [--repeats 7] [--only TEXT]
+    python benchmarks/conv_algorithms.py [--json FILE] [--batch 128] [--repeats 7] [--only TEXT]
 
-Output, gradient by the input and gradient by the kernel are timed one by one, all ways in turns, so
-that whatever else the machine does hits all of them alike; a figure is the median of the turns.
+Output, input gradient and kernel gradient are timed one by one, all algorithms in turns, so that
+whatever else the machine does hits all of them alike; a figure is the median of the turns.
 The rules in `physjax.ops.conv_algorithm` and in `physjax.ops.pool` come from these figures.
 XLA_FLAGS and GLIBC_TUNABLES of the environment are used where they are set.
 """
@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from measuring import announce, options, write
+from harness.measuring import announce, options, write
 from physjax import runtime
 
 if __name__ == "__main__":
@@ -105,7 +105,7 @@ def in_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str,
 
 
 def parts(layer: Layer, method: Method, x: Array, w: Array) -> dict[str, Callable[[], Array]]:
-    """The three jitted halves of a training step's convolution."""
+    """Output and both gradients of a training step's convolution, each compiled on its own."""
 
     def forward(x: Array, w: Array) -> Array:
         return conv(x, w, strides=(layer.stride, layer.stride), method=method)
@@ -158,7 +158,7 @@ def measure(layer: Layer, batch: int, repeats: int) -> dict[str, Any]:
 
 
 def measure_pool(pool: tuple[int, int, int, int], batch: int, repeats: int) -> dict[str, Any]:
-    """Forward and backward of a maximum pool, ours beside Flax's."""
+    """Forward and backward of a maximum pool, ours compared with Flax's."""
     window, stride, size, channels = pool
     x = jax.random.normal(jax.random.key(0), (batch, size, size, channels))
 
