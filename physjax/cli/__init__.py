@@ -7,7 +7,7 @@ import sys
 
 COMMANDS = {
     "train": "train one model from a recipe, and draw its figures",
-    "study": "carry out a study: models x laws x data sets x seeds, with tables and figures",
+    "study": "run a study: models x laws x data sets x seeds, tables, figures",
     "evaluate": "evaluate a trained run: clean, corrupted, calibration, classes",
     "prepare": "prepare a data set in a TFDS folder, without TensorFlow",
     "resistive": "train networks of resistors by the paper's Eq. (1) and its kin",

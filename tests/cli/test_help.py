@@ -57,6 +57,7 @@ def test_the_list_of_commands_is_there_at_once() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
+    assert max(map(len, done.stdout.splitlines())) <= 80
     for command in COMMANDS:
         assert re.search(rf"^  {command} ", done.stdout, re.MULTILINE)
 
