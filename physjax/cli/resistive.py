@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from rich.console import Console
+
 from physjax import files
 from physjax.cli import options
 from physjax.cli.common import exit_code
@@ -44,7 +46,7 @@ def execute(asked: Command) -> None:
     Raises:
       UserError: an option is out of range, or a file cannot be written; before the training.
     """
-    resolve(asked.preset)  # before any folder is made
+    setup = resolve(asked.preset)  # before any folder is made
     if asked.figure_format != Command.figure_format and not asked.figures:
         raise UserError("--figure-format does nothing without --figures, the folder to write to")
     if asked.json:
@@ -55,7 +57,10 @@ def execute(asked: Command) -> None:
         _check_writable(asked.json.parent)
     if asked.figures:
         _check_writable(asked.figures)
-    run = run_preset(asked.preset)
+    count = f"{len(setup.before)} networks" if len(setup.before) > 1 else "a network"
+    # On a terminal alone.
+    with Console(stderr=True).status(f"training {count}, {setup.train.steps:,} updates"):
+        run = run_preset(asked.preset)
     values = run.record.to_json()
     for name, value in values.items():
         if name not in LISTS:
