@@ -4,8 +4,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 # Of pyproject.toml: `test,cuda` for NVIDIA GPUs, `test,tpu` for TPUs; with `test,bench` the tests
-# that compare with PyTorch run too.
-EXTRAS ?= test
+# that compare with PyTorch run too. Once chosen they stay, until others are named.
+EXTRAS ?= $(or $(shell cat $(VENV)/extras 2>/dev/null),test)
 comma := ,
 STAMP := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
@@ -44,6 +44,7 @@ setup: $(STAMP)
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[$(EXTRAS)]"
+	echo $(EXTRAS) > $(VENV)/extras
 	touch $@
 
 clean:
