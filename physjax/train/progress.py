@@ -66,7 +66,10 @@ class Bar:
         self.console.print(text, style="bold yellow" if loud else None, markup=False)
 
     def move(self, **values: Any) -> bool:
-        """Set `completed`, `description` or `figures` of the bar; False where there is none."""
+        """Set `completed`, `description` or `figures` of the bar; False where there is none.
+
+        With `refresh=True` it is seen at once, else within a tenth of a second.
+        """
         if self._bar is None or self._task is None:
             return False
         self._bar.update(self._task, **values)
@@ -132,7 +135,9 @@ class Display(Bar):
     def phase(self, doing: str) -> None:
         """The run does something else from now on: `training`, `compiling`, `evaluating`, ..."""
         self._pace.phase(doing)
-        if not self._show(doing) and (doing == "compiling" or self._is_time()):
+        if self._show(doing, refresh=True):
+            return
+        if doing == "compiling" or self._is_time():
             self._line(f"  {doing}")
 
     def step(
