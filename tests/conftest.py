@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections import Counter
 from pathlib import Path
 
 from physjax import runtime
@@ -16,17 +17,23 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# What one test has compiled, another one and the processes it starts need not compile again. Each
-# worker has its own: JAX's cache does not guard against reading what another process half wrote.
-_WORKER = os.environ.get("PYTEST_XDIST_WORKER", "alone")
-_COMPILED = Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled" / _WORKER
+# What one test has compiled, the others, and the processes that they start, need not compile again.
+# JAX locks its cache where that has a limit, so that nobody reads what another one half wrote.
+_COMPILED = Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled"
 os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(_COMPILED))
+os.environ.setdefault("JAX_COMPILATION_CACHE_MAX_SIZE", str(4 * 2**30))
 os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with slow tests come first, so that no worker is left with a long one at the end."""
+    slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
+    items.sort(key=lambda item: -slow[item.path])
 
 
 @pytest.fixture(autouse=True)

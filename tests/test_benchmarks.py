@@ -122,7 +122,7 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
         "--turns",
         "2",
         "--rounds",
-        "2",
+        "1",
         "--batch",
         "8",
         "--no-coupled",

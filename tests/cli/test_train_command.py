@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from physjax import runtime
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -69,24 +72,39 @@ def test_summary_counts_the_original_network(tmp_path: Path) -> None:
     assert "conv5  3x3    winograd4" in done.stdout
 
 
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (("--model", "lenet"), "no model 'lenet'"),
-        (("--law", "magnet"), "no force law 'magnet'"),
-        (("--recipe", "slow"), "no recipe 'slow'"),
-        (("--epochs", "0"), "epochs is 0"),
-        (("--dataset", "mnist1d"), "mnist1d"),
-    ],
-)
-def test_what_cannot_be_done_is_said_in_one_line(
-    words: tuple[str, str], message: str, tmp_path: Path
-) -> None:
-    data = () if "--dataset" in words else ("--dataset", "digits")
-    done = run(*data, *words, folder=tmp_path)
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+IN_ONE_PROCESS = """
+import json, sys
+from physjax.cli import run
+for words in json.loads(sys.argv[1]):
+    sys.argv[1:] = words
+    print(words, "exit code", run("train"), file=sys.stderr, flush=True)
+"""
+
+
+def test_what_cannot_be_done_is_said_in_one_line(tmp_path: Path) -> None:
+    said = {
+        ("--model", "lenet"): "no model 'lenet'",
+        ("--law", "magnet"): "no force law 'magnet'",
+        ("--recipe", "slow"): "no recipe 'slow'",
+        ("--epochs", "0"): "epochs is 0",
+        ("--dataset", "mnist1d"): "mnist1d",
+    }
+    common = ("--dataset", "digits", "--runs-dir", str(tmp_path))
+    lines = [words if "--dataset" in words else (*common, *words) for words in said]
+    done = subprocess.run(
+        [sys.executable, "-c", IN_ONE_PROCESS, json.dumps(lines)],
+        capture_output=True,
+        text=True,
+        check=False,
+        # With these set from the start no command starts its process anew.
+        env={**os.environ, **runtime.environment()},
+    )
+    assert done.returncode == 0, done.stderr
+    parts = re.split(r"\[.*\] exit code 2\n", done.stderr)
+    for message, text in zip(said.values(), parts, strict=False):
+        assert message in text
+        assert "Traceback" not in text
+    assert parts[len(said) :] == [""]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -21,8 +21,8 @@ SHORT: dict[str, dict[str, Any]] = {
 
 
 def cut(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Leave GoogLeNet two blocks and a pool of its eleven."""
-    kept = {name: googlenet._BLOCKS[name] for name in ("3a", "pool3", "4a")}
+    """Leave GoogLeNet a pool and the first block with an auxiliary head."""
+    kept = {name: googlenet._BLOCKS[name] for name in ("pool3", "4a")}
     monkeypatch.setattr(googlenet, "_BLOCKS", kept)
 
 

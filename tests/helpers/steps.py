@@ -41,14 +41,25 @@ def without_ties() -> data.Dataset:
 def run_steps(
     config: Config, digits: data.Dataset, shards: int, steps: int, repeat: int = 1
 ) -> TrainState:
+    """The state after `steps` steps."""
+    return states_of(config, digits, shards, steps, repeat)[-1]
+
+
+def states_of(
+    config: Config, digits: data.Dataset, shards: int, steps: int, repeat: int = 1
+) -> list[TrainState]:
+    """The state before the first call, and after each call of `repeat` steps."""
     task = Task(config, digits.info, len(digits.train.labels), shards)
     state = place(task, init_state(task))
     train = place(task, (digits.train.images, digits.train.labels))
     order = place(task, epoch_order(state.seed, 0, task.train_size))
     call = compile_step(task, train_step, state, *train, order, repeat=repeat, donate=True)
+    # Copies: the state's buffers are donated to the next call.
+    states = [jax.tree.map(np.array, state)]
     for _ in range(steps // repeat):
         state = call(state, *train, order)
-    return jax.tree.map(np.asarray, state)
+        states.append(jax.tree.map(np.array, state))
+    return states
 
 
 def assert_close(one: Any, two: Any, **tolerance: float) -> None:

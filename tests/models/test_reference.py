@@ -193,9 +193,18 @@ def flax_pool(x: jax.Array, window: Any, strides: Any = None, padding: Any = "VA
     return nn.max_pool(x, tuple(window), strides or tuple(window), padding)
 
 
-@pytest.mark.parametrize("law", ["none", "ring", "divisive"])
+# The general law where there is one network, or two; the constant one in the other of the two.
+LAWS = {"cifar": ("divisive",), "paper": ("ring",)}
+
+
 @pytest.mark.parametrize(
-    ("name", "size", "norm", "side", "short"), CASES, ids=lambda v: v if isinstance(v, str) else ""
+    ("name", "size", "norm", "side", "short", "law"),
+    [
+        (*case, law)
+        for case in CASES
+        for law in (("none", "ring", "divisive") if case[0] == "cnn" else LAWS[case[1]])
+    ],
+    ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_every_base_has_pytorchs_gradients(
     name: str,

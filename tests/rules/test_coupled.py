@@ -123,15 +123,13 @@ def test_gamma_zero_is_the_plain_model(noise: Any) -> None:
         np.testing.assert_array_equal(resistances, np.ones_like(resistances))
 
 
-def test_resistances_learn_and_the_same_under_pmap(noise: Any) -> None:
-    config = coupled(0.05, model={"dropout": 0.0})
-    one, four = (run_steps(config, noise, shards, 2) for shards in (1, 4))
+def test_resistances_learn_within_their_bounds(noise: Any) -> None:
+    one = run_steps(coupled(0.05, model={"dropout": 0.0}), noise, 1, 2)
     for name in ("conv1", "conv2", "conv3"):
         resistances = one.params[name]["resistances"]
         assert np.abs(resistances - 1).max() > 1e-4
         assert resistances.min() >= 0.1
         assert resistances.max() <= 10
-    assert_close(one.params, four.params, rtol=1e-4, atol=1e-5)
 
 
 def test_resistances_fold_into_the_kernel() -> None:

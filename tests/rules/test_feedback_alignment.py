@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from helpers.steps import configure, run_steps
+from helpers.steps import configure, states_of
 from physjax.config import RECIPES, recipe
 from physjax.data import load
 from physjax.nn.physics import Dense, PhysicsLayer
@@ -63,7 +63,7 @@ def test_a_convolution_whose_feedback_is_its_kernel_is_backpropagation() -> None
 def test_feedback_starts_unlike_the_kernel_and_stays() -> None:
     config = configure(rule={"update_rule": "feedback-alignment"})
     digits = load(RECIPES["smoke"].data)
-    before, after = (run_steps(config, digits, 1, steps) for steps in (0, 2))
+    before, _, after = states_of(config, digits, 1, 2)
     for name, layer in before.params.items():
         kernel, feedback = np.ravel(layer["kernel"]), np.ravel(layer["feedback"])
         cosine = kernel @ feedback / np.linalg.norm(kernel) / np.linalg.norm(feedback)

@@ -351,7 +351,7 @@ def test_the_command_reads_a_file_lists_its_runs_and_refuses_two_grids(tmp_path:
     assert "holds no study" in none.stderr
 
 
-LONG = {"optim": {"epochs": 8, "batch_size": 20}, "run": {"checkpoint_minutes": 1e-4}}
+LONG = {"optim": {"epochs": 6, "batch_size": 20}, "run": {"checkpoint_minutes": 1e-4}}
 
 
 def long() -> Study:
@@ -364,7 +364,7 @@ def long() -> Study:
 def test_a_study_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twice(
     tmp_path: Path,
 ) -> None:
-    """SIGKILL in the first run, right after the first record, and in the last run."""
+    """SIGKILL right after the first record, and in the last run."""
     study = long()
     reference = run_study("s", study, paths(tmp_path / "whole"))
     (tmp_path / "g.toml").write_text(to_toml(study))
@@ -376,9 +376,8 @@ def test_a_study_that_is_killed_again_and_again_loses_nothing_and_does_nothing_t
         return metrics.read_text().count("\n") if metrics.exists() else 0
 
     moments = [
-        lambda: lines(first) >= 3,
         lambda: folder.record_file(first).exists(),
-        lambda: lines(third) >= 3,
+        lambda: lines(third) >= 2,
     ]
     stamps: dict[Cell, int] = {}
     for reached in moments:
@@ -402,7 +401,7 @@ def test_a_study_that_is_killed_again_and_again_loses_nothing_and_does_nothing_t
             stamp = folder.record_file(cell).stat().st_mtime_ns
             assert stamps.setdefault(cell, stamp) == stamp
     assert set(stamps) == {first, second}
-    assert lines(third) < 8
+    assert lines(third) < 6
 
     finished = subprocess.run(command(tmp_path), capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stdout + finished.stderr

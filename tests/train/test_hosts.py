@@ -29,7 +29,7 @@ TRAIN = ("-m", "physjax", "train", "--distributed")
 CHILD = (str(ROOT / "tests" / "helpers" / "on_hosts.py"),)
 WORDS = (
     *("--recipe", "smoke", "--model", "cnn", "--law", "ring", "--width", "0.1"),
-    *("--batch-size", "20", "--epochs", "6", "--name", "run"),
+    *("--batch-size", "20", "--epochs", "4", "--name", "run"),
 )
 # Only a test that hangs needs it; nothing here takes a tenth of it.
 PATIENCE = 600
@@ -119,7 +119,7 @@ def test_killed_and_stopped_hosts_go_on_to_the_same_end_bit_for_bit(tmp_path: Pa
     assert f"error: host 1 ({socket.gethostname()}, 127.0.0.1) is gone" in told
     no_stack(told)
     with hosts(*words) as processes:
-        wait_for_epochs(folder, 3, processes)
+        wait_for_epochs(folder, 2, processes)
         processes[1].send_signal(signal.SIGTERM)
         outputs = ends(processes, 128 + signal.SIGTERM, 128 + signal.SIGTERM)
     steps = [re.findall(r"stopped by SIGTERM at step (\d+);", err) for _, err in outputs]

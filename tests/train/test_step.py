@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers.short import SHORT, build_short, cut
-from helpers.steps import assert_close, configure, run_steps, without_ties
+from helpers.short import build_short, cut
+from helpers.steps import assert_close, configure, run_steps, states_of, without_ties
 from physjax import data
 from physjax.config import RECIPES, ConfigError
 from physjax.data import augment
@@ -30,8 +30,7 @@ def noise() -> data.Dataset:
     return without_ties()
 
 
-@pytest.mark.parametrize("shards", [4, 8])
-@pytest.mark.parametrize("norm", ["batch", "none"])
+@pytest.mark.parametrize(("norm", "shards"), [("batch", 4), ("none", 8)])
 def test_pmap_equals_jit(noise: data.Dataset, norm: str, shards: int) -> None:
     config = configure(
         model={"norm": norm, "dropout": 0.0},
@@ -46,8 +45,9 @@ def test_pmap_equals_jit(noise: data.Dataset, norm: str, shards: int) -> None:
     np.testing.assert_allclose(one.metrics.loss_sum, many.metrics.loss_sum, rtol=1e-4)
 
 
+# VGG is built of what AlexNet is built of, and the deeper ResNet of what the other one is.
 @pytest.mark.slow
-@pytest.mark.parametrize("base", SHORT)
+@pytest.mark.parametrize("base", ["alexnet", "googlenet", "resnet20", "densenet"])
 def test_every_base_is_the_same_under_pmap(
     base: str, noise: data.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,14 +59,13 @@ def test_every_base_is_the_same_under_pmap(
         lambda task, folded=False: build_short(base, 10, law, axis_name=task.axis_name),
     )
     config = configure(optim={"learning_rate": 0.02, "schedule": "constant", "warmup": 0.0})
-    one = run_steps(config, noise, 1, 2)
+    start, _, one = states_of(config, noise, 1, 2)
     many = run_steps(config, noise, 4, 2)
     assert_close(one.params, many.params, rtol=1e-3, atol=1e-4)
     assert_close(one.batch_stats, many.batch_stats, rtol=1e-3, atol=1e-4)
     assert one.metrics.count == many.metrics.count == 80
     # The parameters have moved further than they may differ.
-    start = init_state(Task(config, noise.info, len(noise.train.labels))).params
-    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, start)
+    moved = jax.tree.map(lambda a, b: np.abs(a - b).max(), one.params, start.params)
     assert max(jax.tree.leaves(moved)) > 1e-2
 
 
@@ -80,9 +79,8 @@ def test_auxiliary_heads_learn_by_their_weight(
     for weight in (0.3, 0.6):
         model = {"name": "googlenet", "auxiliary_weight": weight}
         config = configure(model=model, optim=optim)
-        start = init_state(Task(config, digits.info, len(digits.train.labels))).params
-        end = run_steps(config, digits, 1, 1)
-        moved[weight] = jax.tree.map(lambda a, b: np.asarray(a - b), end.params, start)
+        start, end = states_of(config, digits, 1, 1)
+        moved[weight] = jax.tree.map(np.subtract, end.params, start.params)
         assert end.metrics.loss == pytest.approx(np.log(10), rel=0.5)  # the main head's alone
     weak, strong = moved[0.3], moved[0.6]
     assert np.abs(weak["auxiliary4a"]["fc1"]["kernel"]).max() > 1e-4
@@ -107,7 +105,7 @@ def test_moving_average_is_the_weighted_mean_of_the_parameters(
 ) -> None:
     """Without the start values: at decay 0.999 they would be nine tenths of it here."""
     config = configure(optim={"ema": decay})
-    states = [run_steps(config, digits, 1, steps) for steps in (1, 2, 3)]
+    states = states_of(config, digits, 1, 3)[1:]
     weights = np.array([decay**2, decay, 1]) / (decay**2 + decay + 1)
 
     def mean(*values: np.ndarray) -> np.ndarray:
@@ -178,8 +176,7 @@ def test_streams_do_not_share_keys() -> None:
     assert len(set(keys)) == len(keys)
 
 
-@pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("batch", [360, 77])
+@pytest.mark.parametrize(("batch", "shards"), [(360, 1), (77, 4)])
 def test_evaluation_counts_every_example_once(
     digits: data.Dataset, batch: int, shards: int
 ) -> None:
@@ -199,14 +196,20 @@ def test_evaluation_counts_every_example_once(
     model = Task(config, info, 200).model()
     logits = np.asarray(jax.jit(model.apply)(state.variables, jnp.asarray(images, jnp.float32)))
     guesses = logits.argmax(-1)
+    # Another program, which may decide a near tie otherwise.
+    second, first = np.sort(logits, -1)[:, -2:].T
+    near_ties = int(np.sum(first - second < 1e-4))
+    assert near_ties < 10
     scores = np.asarray(jax.nn.log_softmax(logits))
     assert total.metrics.count == len(digits.test.labels) == 360
-    assert total.metrics.accuracy == np.mean(guesses == digits.test.labels)
+    accuracy = np.mean(guesses == digits.test.labels)
+    assert total.metrics.accuracy == pytest.approx(accuracy, abs=near_ties / 360 + 1e-6)
     picked = scores[np.arange(360), digits.test.labels]
     np.testing.assert_allclose(total.metrics.loss, -np.mean(picked), rtol=1e-4)
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (digits.test.labels, guesses), 1)
-    np.testing.assert_array_equal(total.confusion, expected)
+    assert np.sum(total.confusion) == 360
+    assert np.abs(total.confusion - expected).sum() <= 2 * near_ties
 
 
 def test_a_loss_that_is_not_finite_is_remembered_by_its_step(digits: data.Dataset) -> None:
