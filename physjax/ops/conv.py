@@ -20,7 +20,7 @@ works through every layer of physjax, pools and force laws too (docs/laws.md sho
 The batch may be a symbol of `jax.export`; "auto" then chooses as for a batch of 128.
 
 An XLA:CPU direct convolution inside a loop body (`lax.scan`) is hundreds of times slower than
-outside one; the other ways, being matrix products, scan at full speed.
+outside one; the other algorithms, being matrix products, scan at full speed.
 """
 
 from __future__ import annotations
@@ -70,19 +70,19 @@ def conv(
     """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
 
     Args:
-        images_NHWC: batch, height, width, channels.
-        kernel_HWIO: height, width, input channels, output channels; the images' dtype.
-        strides: down and across, each at least 1.
-        padding: "SAME", "VALID", the number of zeros on every side, or ((top, bottom),
-            (left, right)).
-        method: "auto" chooses by platform and shape; the others force one way on the CPU.
+      images_NHWC: batch, height, width, channels.
+      kernel_HWIO: height, width, input channels, output channels; the images' dtype.
+      strides: down and across, each at least 1.
+      padding: "SAME", "VALID", the number of zeros on every side, or ((top, bottom),
+        (left, right)).
+      method: "auto" chooses by platform and shape; the others force one algorithm on the CPU.
 
     Returns:
-        Array (N, H', W', O) of the images' dtype. bfloat16 and float16 are computed in float32
-        where the way is not direct.
+      Array [N, H', W', O] of the images' dtype. bfloat16 and float16 are computed in float32
+      where the algorithm is not direct.
 
     Raises:
-        ValueError: shapes, strides, padding or method that do not fit; the message names them.
+      ValueError: shapes, strides, padding or method that do not fit; the message names them.
     """
     if images_NHWC.dtype != kernel_HWIO.dtype:
         raise ValueError(
@@ -120,7 +120,7 @@ def _direct_kernel_gradient(layer: _Layer, x_NHWC: Array, dy_NHWC: Array) -> Arr
 
 
 def _patches(layer: _Layer, x_NHWC: Array) -> Array:
-    """(N, H', W', kernel height * width * C): the input below each kernel position."""
+    """[N, H', W', kernel height * width * C]: the input below each kernel position."""
     height, width, _, _ = layer.kernel_shape
     down, across = layer.strides
     out_h, out_w = output_size(x_NHWC.shape, layer.kernel_shape, layer.strides, layer.pads)
@@ -155,19 +155,24 @@ def _patch_kernel_gradient(layer: _Layer, x_NHWC: Array, dy_NHWC: Array) -> Arra
 
 
 def _by_platform(
-    way: str, layer: _Layer, direct: Callable, patch: Callable, wino: Callable, *operands: Array
+    algorithm: str,
+    layer: _Layer,
+    direct: Callable,
+    patch: Callable,
+    wino: Callable,
+    *operands: Array,
 ) -> Array:
-    """One of the three maps, computed `way` on the CPU and directly everywhere else."""
+    """One of the three maps, by `algorithm` on the CPU and directly everywhere else."""
     direct = partial(direct, layer)
-    if way == "direct":
+    if algorithm == "direct":
         return direct(*operands)
 
     def on_cpu(*operands: Array) -> Array:
         dtype = operands[0].dtype
         wide = [v.astype(jnp.promote_types(dtype, jnp.float32)) for v in operands]
-        if way == "patch":
+        if algorithm == "patch":
             return patch(layer, *wide).astype(dtype)
-        return wino(*wide, layer.pads, TRANSFORMS[way]).astype(dtype)
+        return wino(*wide, layer.pads, TRANSFORMS[algorithm]).astype(dtype)
 
     # Lowered for one platform this leaves one branch, and it has no gradient of its own: autodiff
     # of a conditional would keep the residuals of both branches.

@@ -46,13 +46,13 @@ def choose(
     """How `physjax.ops.conv.conv` computes a convolution: a pure function of the arguments.
 
     Args:
-        input_shape: N, H, W, C.
-        kernel_shape: H, W, I, O.
-        strides, padding, method: as in `conv`.
-        platform: "cpu", "gpu", "tpu"; None: JAX's default backend.
+      input_shape: N, H, W, C.
+      kernel_shape: H, W, I, O.
+      strides, padding, method: as in `conv`.
+      platform: "cpu", "gpu", "tpu"; None: JAX's default backend.
 
     Raises:
-        ValueError: as `conv` does.
+      ValueError: as `conv` does.
     """
     strides, pads = checked(input_shape, kernel_shape, strides, padding)
     if method not in get_args(Method):
@@ -108,10 +108,10 @@ def _measured(
     # Multiplications are 16 for a tile of F2 and 36 for one of F4. F2 where they are equal: it is
     # the more exact one.
     four = batch * tiles4 >= _F4_ROWS and 36 * tiles4 < 16 * tiles2
-    way = "winograd4" if four else "winograd2"
+    tiled = "winograd4" if four else "winograd2"
     if products < _FORWARD_CHANNELS and not small:
-        return Plan(kernel_gradient=way)
-    return Plan(way, way, way)
+        return Plan(kernel_gradient=tiled)
+    return Plan(tiled, tiled, tiled)
 
 
 def checked(

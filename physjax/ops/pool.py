@@ -37,16 +37,16 @@ def max_pool(
     """The maximum over windows.
 
     Args:
-        x_NHWC: batch, height, width, channels; floating point.
-        window: height and width.
-        strides: down and across; None: the window, so that windows do not overlap.
-        padding: "SAME", "VALID" or ((top, bottom), (left, right)); padding never wins.
+      x_NHWC: batch, height, width, channels; floating point.
+      window: height and width.
+      strides: down and across; None: the window, so that windows do not overlap.
+      padding: "SAME", "VALID" or ((top, bottom), (left, right)); padding never wins.
 
     Returns:
-        Array (N, H', W', C).
+      Array [N, H', W', C].
 
     Raises:
-        ValueError: a window, strides or padding that do not fit; the message names them.
+      ValueError: a window, strides or padding that do not fit; the message names them.
     """
     window, strides, pads = _checked("max_pool", x_NHWC.shape, window, strides, padding)
     x = lax.pad(x_NHWC, jnp.array(-jnp.inf, x_NHWC.dtype), _config(pads))
@@ -80,14 +80,14 @@ def adaptive_avg_pool(x_NHWC: Array, output_size: Sequence[int]) -> Array:
     AdaptiveAvgPool2d: windows overlap where H' does not divide H, and repeat pixels where H' > H.
 
     Args:
-        x_NHWC: batch, height, width, channels.
-        output_size: H' and W'.
+      x_NHWC: batch, height, width, channels.
+      output_size: H' and W'.
 
     Returns:
-        Array (N, H', W', C).
+      Array [N, H', W', C].
 
     Raises:
-        ValueError: an output size that is not two positive integers.
+      ValueError: an output size that is not two positive integers.
     """
     if x_NHWC.ndim != 4 or len(output_size) != 2 or min(output_size) < 1:
         raise ValueError(
@@ -147,7 +147,7 @@ def _config(pads: Pads) -> list[tuple[int, int, int]]:
 
 
 def _windows(x_NHWC: Array, window: tuple[int, int], strides: tuple[int, int]) -> list[Array]:
-    """For each position in a window, the (N, H', W', C) pixels there."""
+    """For each position in a window, the [N, H', W', C] pixels there."""
     n, height, width, channels = x_NHWC.shape
     out_h, out_w = (height - window[0]) // strides[0] + 1, (width - window[1]) // strides[1] + 1
     last_h, last_w = strides[0] * (out_h - 1) + 1, strides[1] * (out_w - 1) + 1
