@@ -40,12 +40,12 @@ def test_neighbor_sum_on_the_smallest_rings(f: list[float], expected: list[float
     np.testing.assert_array_equal(neighbor_sum(jnp.array(f)), expected)
 
 
-@settings(derandomize=True, deadline=None, max_examples=40)
+@settings(derandomize=True, deadline=None, max_examples=12)
 @given(st.integers(1, 70), st.integers(-100, 100), st.integers(0, 2**31))
 def test_neighbor_sum_commutes_with_cyclic_shifts(channels: int, shift: int, seed: int) -> None:
-    f = jnp.asarray(np.random.default_rng(seed).normal(size=(2, channels)), jnp.float32)
-    shifted_first = neighbor_sum(jnp.roll(f, shift, -1))
-    np.testing.assert_array_equal(shifted_first, jnp.roll(neighbor_sum(f), shift, -1))
+    f = np.random.default_rng(seed).normal(size=(2, channels)).astype(np.float32)
+    shifted_first = neighbor_sum(jnp.asarray(np.roll(f, shift, -1)))
+    np.testing.assert_array_equal(shifted_first, np.roll(neighbor_sum(jnp.asarray(f)), shift, -1))
 
 
 @pytest.mark.parametrize("channels", [4, 12, 64])
@@ -111,7 +111,7 @@ def test_force_keeps_the_type_of_its_input(name: str) -> None:
 
 @pytest.mark.parametrize("channels", [1, 3, 16])
 @pytest.mark.parametrize("name", RING_LAWS)
-@settings(derandomize=True, deadline=None, max_examples=4)
+@settings(derandomize=True, deadline=None, max_examples=3)
 @given(st.integers(-20, 20))
 def test_laws_commute_with_cyclic_shifts(name: str, channels: int, shift: int) -> None:
     law = LAWS[name]

@@ -89,14 +89,14 @@ def test_layer_by_hand() -> None:
 
 
 @settings(derandomize=True, deadline=None, max_examples=8)
-@given(st.integers(2, 9), st.integers(-9, 9), st.booleans())
+@given(st.sampled_from([2, 5, 9]), st.integers(-9, 9), st.booleans())
 def test_rolling_the_parameters_rolls_the_output(channels: int, shift: int, norm: bool) -> None:
     x = random((2, 5, 5, 2))
     layer = PhysicsLayer(channels, norm=NORM if norm else None, activation=nn.relu, method="direct")
     variables = layer.init(jax.random.key(0), x)
     params = randomize(variables["params"])
     # The strength is one number for all channels; everything else ends in the channel axis.
-    rolled = jax.tree.map(lambda v: jnp.roll(v, shift, -1) if v.ndim else v, params)
+    rolled = jax.tree.map(lambda v: np.roll(v, shift, -1) if v.ndim else v, params)
     one = layer.apply({**variables, "params": params}, x)
     two = layer.apply({**variables, "params": rolled}, x)
     np.testing.assert_allclose(two, np.roll(one, shift, -1), rtol=1e-5, atol=1e-5)

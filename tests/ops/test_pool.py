@@ -29,7 +29,7 @@ def weighted(pool: Callable[[Array], Array], weights: Array) -> Callable[[Array]
     return lambda x: (pool(x) * weights).sum()
 
 
-@settings(derandomize=True, deadline=None, max_examples=10)
+@settings(derandomize=True, deadline=None, max_examples=6)
 @given(
     size=st.tuples(st.integers(3, 9), st.integers(3, 9)),
     window=st.tuples(st.integers(1, 3), st.integers(1, 3)),
