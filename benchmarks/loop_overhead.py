@@ -2,9 +2,10 @@
 
     python benchmarks/loop_overhead.py --json results/benchmarks/loop_overhead.json
 
-A run of `physjax.train.loop.fit` whose compiled train steps are timed one by one: their share of
-the time from an epoch's start to the end of its last step. Both are of the same seconds, so that a
-noisy machine does not matter. The evaluation and the saving that follow are work of their own.
+A run of `physjax.train.loop.fit` on a CPU, whose compiled train steps are timed one by one: their
+share of the time from an epoch's start to the end of its last step. Both are of the same seconds,
+so that a noisy machine does not matter. The evaluation and the saving that follow are work of their
+own.
 """
 
 from __future__ import annotations
@@ -12,7 +13,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-import time
 from typing import Any
 
 from harness import physjax_side
@@ -21,14 +21,15 @@ from harness.measuring import Contestant, alone, announce, options, write
 
 def measure(model: str, examples: int) -> dict[str, float]:
     """The share of the steps, and the rate; called in a process of its own."""
-    import jax
     import numpy as np
     from rich.console import Console
 
     from physjax import data
     from physjax.config import RECIPES
-    from physjax.train import loop
-    from physjax.train.step import train_step
+    from physjax.records import EpochRecord
+    from physjax.train.callbacks import Callback
+    from physjax.train.loop import fit
+    from physjax.train.trainer import Trainer
 
     base = RECIPES["fast"]
     what = dataclasses.replace(
@@ -43,32 +44,24 @@ def measure(model: str, examples: int) -> dict[str, float]:
         np.tile(dataset.train.images, (times, 1, 1, 1)), np.tile(dataset.train.labels, times)
     )
     dataset = dataclasses.replace(dataset, train=many)
-    compile_step, load, spent = loop.compile_step, data.load, 0.0
+    spent = 0.0
 
-    def timed(task: Any, step: Any, *arguments: Any, **options: Any) -> Any:
-        call = compile_step(task, step, *arguments, **options)
-        if step is not train_step:
-            return call
-
-        def run(*values: Any) -> Any:
+    class Watch(Callback):
+        def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
             nonlocal spent
-            start = time.perf_counter()
-            result = jax.block_until_ready(call(*values))
-            spent += time.perf_counter() - start
-            return result
-
-        return run
+            spent = trainer.step_seconds
 
     with (
         tempfile.TemporaryDirectory() as folder,
         open(os.devnull, "w", encoding="utf-8") as nowhere,
     ):
-        try:
-            loop.compile_step, data.load = timed, lambda config: dataset
-            run = dataclasses.replace(what.run, runs_dir=folder, name="run", devices=1)
-            record = loop.fit(dataclasses.replace(what, run=run), Console(file=nowhere))
-        finally:
-            loop.compile_step, data.load = compile_step, load
+        run = dataclasses.replace(what.run, runs_dir=folder, name="run", devices=1)
+        record = fit(
+            dataclasses.replace(what, run=run),
+            dataset=dataset,
+            callbacks=[Watch()],
+            console=Console(file=nowhere),
+        )
     (epoch,) = record.epochs
     seconds = epoch.step * what.optim.batch_size / epoch.images_per_second
     return {

@@ -67,7 +67,7 @@ def profile(steps: int = 4, **model: Any) -> dict[str, Any]:
     """Milliseconds per step of each kind, and of the whole; called in a process of its own."""
     import jax
 
-    what = physjax_side.task(examples=5000, **model)
+    what = physjax_side.setup(examples=5000, **model)
     call, state, data = physjax_side.ready(what)
     sources = names(call.as_text())
     for _ in range(3):

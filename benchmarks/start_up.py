@@ -27,10 +27,10 @@ def start_up(model: str, data_dir: str | None) -> dict[str, float]:
 
     import jax
 
-    import physjax.train.loop  # noqa: F401
     from physjax import data
     from physjax.config import RECIPES
-    from physjax.train.setup import Task, epoch_order
+    from physjax.train import loop  # noqa: F401
+    from physjax.train.setup import TrainSetup, shuffle_indices
     from physjax.train.sharding import compile_step, place
     from physjax.train.state import init_state
     from physjax.train.step import eval_step, train_step
@@ -48,28 +48,28 @@ def start_up(model: str, data_dir: str | None) -> dict[str, float]:
     seconds["data"] = time.perf_counter() - start
 
     start = time.perf_counter()
-    task = Task(
+    setup = TrainSetup(
         dataclasses.replace(
             config, data=dataclasses.replace(config.data, dataset=dataset.info.name)
         ),
         dataset.info,
         len(dataset.train),
     )
-    state = place(task, init_state(task))
+    state = place(setup, init_state(setup))
     seconds["initial state"] = time.perf_counter() - start
 
-    train = place(task, (dataset.train.images, dataset.train.labels))
-    test = place(task, (dataset.test.images, dataset.test.labels))
-    order = place(task, epoch_order(state.seed, 0, task.train_size))
+    train = place(setup, (dataset.train.images, dataset.train.labels))
+    test = place(setup, (dataset.test.images, dataset.test.labels))
+    order = place(setup, shuffle_indices(state.seed, 0, setup.train_size))
     start = time.perf_counter()
-    step = compile_step(task, train_step, state, *train, order, donate=True)
+    step = compile_step(setup, train_step, state, *train, order, donate=True)
     seconds["compiling the train step"] = time.perf_counter() - start
     start = time.perf_counter()
     jax.block_until_ready(step(state, *train, order))
     seconds["first step"] = time.perf_counter() - start
-    state = place(task, init_state(task))
+    state = place(setup, init_state(setup))
     start = time.perf_counter()
-    compile_step(task, eval_step, state.variables, *test, 0)
+    compile_step(setup, eval_step, state.variables, *test, 0)
     seconds["compiling the evaluation"] = time.perf_counter() - start
     return seconds
 

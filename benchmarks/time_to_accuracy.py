@@ -26,7 +26,7 @@ def seconds_to(record: StudyRecord, level: float) -> float | None:
             return None
         images = (epoch.step - last) * record.config.optim.batch_size
         seconds, last = seconds + images / epoch.images_per_second, epoch.step
-        if epoch.test_accuracy >= level:
+        if epoch.test_accuracy is not None and epoch.test_accuracy >= level:
             return seconds
     return None
 

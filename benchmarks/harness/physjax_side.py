@@ -29,19 +29,19 @@ def images(examples: int = EXAMPLES, seed: int = 0) -> tuple[np.ndarray, np.ndar
     )
 
 
-def task(
+def setup(
     batch_size: int = 128,
     examples: int = EXAMPLES,
     rule: Any = "backprop",
     augmented: bool = True,
     **model: Any,
 ) -> Any:
-    """A Task of the recipe `fast` on data shaped like CIFAR-10; `model`: fields of its model."""
+    """A setup of the recipe `fast` on data shaped like CIFAR-10; `model`: fields of its model."""
     import dataclasses
 
     from physjax.config import RECIPES
     from physjax.data import DATASETS, DatasetInfo
-    from physjax.train.setup import Task
+    from physjax.train.setup import TrainSetup
 
     spec = DATASETS["cifar10"]
     info = DatasetInfo(
@@ -67,19 +67,19 @@ def task(
         if augmented
         else dataclasses.replace(base.augment, crop="none", mirror=False, cutout=0),
     )
-    return Task(config, info, examples)
+    return TrainSetup(config, info, examples)
 
 
 def ready(what: Any) -> tuple[Any, Any, tuple[Any, ...]]:
-    """The compiled train step of a Task, the state it starts from, and its further arguments."""
+    """The compiled train step of a setup, the state it starts from, and its further arguments."""
     from physjax import runtime
-    from physjax.train.setup import epoch_order
+    from physjax.train.setup import shuffle_indices
     from physjax.train.sharding import compile_step, place
     from physjax.train.state import init_state
     from physjax.train.step import train_step
 
     state = place(what, init_state(what))
-    order = place(what, epoch_order(0, 0, what.train_size))
+    order = place(what, shuffle_indices(0, 0, what.train_size))
     data = (*place(what, images(what.train_size)), order)
     runtime.trim_memory()
     call = compile_step(what, train_step, state, *data, donate=True)
@@ -100,7 +100,7 @@ def train(
 
     import jax
 
-    what = task(batch_size, examples, rule, augmented, **model)
+    what = setup(batch_size, examples, rule, augmented, **model)
     call, state, data = ready(dataclasses.replace(what, shards=devices))
 
     def step() -> None:
@@ -121,7 +121,7 @@ def predict(batch_size: int = 500, folded: bool = True, **model: Any) -> Callabl
     from physjax.nn.fold import fold
     from physjax.train.state import init_state
 
-    what = task(batch_size, **model)
+    what = setup(batch_size, **model)
     run = dataclasses.replace(what.config.run, eval_batch_size=batch_size)
     what = dataclasses.replace(what, config=dataclasses.replace(what.config, run=run))
     variables = init_state(what).variables

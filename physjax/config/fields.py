@@ -62,6 +62,8 @@ class DataConfig:
     """Folder of the decoded-image cache. None: $PHYSJAX_CACHE, else ~/.cache/physjax."""
     train_examples: Count | None = None
     """Use only this many training images, equally many of each class. None: all."""
+    test_examples: Count | None = None
+    """Evaluate on only this many test images, equally many of each class. None: all."""
     holdout: Fraction = 0.0
     """Fraction of the training images put aside, stratified, as validation set."""
 
@@ -189,6 +191,8 @@ class RunConfig:
     """Steps that one compiled call scans over; 0: a measured choice for the platform."""
     eval_batch_size: Annotated[int, Field(ge=1, le=1_000_000), _PLACE] = 500
     """Images that are evaluated at a time."""
+    evaluate_every: Annotated[int, Field(ge=1, le=1_000_000), _PLACE] = 1
+    """Epochs from one evaluation on the test images to the next; the last epoch always has one."""
     checkpoint_minutes: Annotated[Positive, _PLACE] = 10.0
     """Save within a long epoch too, whenever this long has passed; every epoch ends with a save."""
     tensorboard: Annotated[bool, _PLACE] = False

@@ -70,15 +70,23 @@ def load(config: DataConfig) -> Dataset:
 
 
 def select(dataset: Dataset, config: DataConfig) -> Dataset:
-    """The part of a data set that a config asks for: `holdout` first, then `train_examples`.
+    """The part of a data set that a config asks for: `holdout` first, then `train_examples`; of the
+    test images `test_examples`.
 
     Raises:
       DataError: a subset that cannot be cut.
     """
     train, validation = hold_out(dataset.train, config.holdout)
     if config.train_examples is not None:
-        train = take_stratified(train, config.train_examples, dataset.info.num_classes)
-    return Dataset(train, dataset.test, dataset.info, validation)
+        train = take_stratified(
+            train, config.train_examples, dataset.info.num_classes, "train_examples"
+        )
+    test = dataset.test
+    if config.test_examples is not None:
+        test = take_stratified(
+            test, config.test_examples, dataset.info.num_classes, "test_examples"
+        )
+    return Dataset(train, test, dataset.info, validation)
 
 
 class _CannotBeHad(DataError):

@@ -37,11 +37,13 @@ def hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
     return _select(train, np.sort(rest)), _select(train, np.sort(aside))
 
 
-def take_stratified(train: Split, count: int, num_classes: int) -> Split:
+def take_stratified(
+    split: Split, count: int, num_classes: int, field: str = "train_examples"
+) -> Split:
     """Only `count` images, equally many of each class, always the same, in the original order.
 
     A smaller selection is part of every larger one, so that studies over the number of training
-    images compare like with like.
+    images compare like with like. `field` is what messages call the count.
 
     Raises:
       DataError: count is not a positive multiple of num_classes, or a class has too few images.
@@ -49,19 +51,19 @@ def take_stratified(train: Split, count: int, num_classes: int) -> Split:
     each, remainder = divmod(count, num_classes)
     if count <= 0 or remainder:
         raise DataError(
-            f"train_examples is {count}, but must be a positive multiple of {num_classes}, the "
+            f"{field} is {count}, but must be a positive multiple of {num_classes}, the "
             "number of classes"
         )
-    available = np.bincount(train.labels, minlength=num_classes)
+    available = np.bincount(split.labels, minlength=num_classes)
     if each > available.min():
         raise DataError(
-            f"train_examples {count} means {each} images of each class, but class "
+            f"{field} {count} means {each} images of each class, but class "
             f"{available.argmin()} has {available.min()}: at most {available.min() * num_classes}"
         )
-    order = np.random.default_rng(SEED).permutation(len(train))
-    shuffled = train.labels[order]
+    order = np.random.default_rng(SEED).permutation(len(split))
+    shuffled = split.labels[order]
     chosen = [order[np.flatnonzero(shuffled == label)[:each]] for label in range(num_classes)]
-    return _select(train, np.sort(np.concatenate(chosen)))
+    return _select(split, np.sort(np.concatenate(chosen)))
 
 
 def _select(split: Split, indices: np.ndarray) -> Split:

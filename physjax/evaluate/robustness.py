@@ -26,9 +26,10 @@ from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_r
 from physjax.models import law_name
 from physjax.nn.fold import fold, foldable
 from physjax.records import RecordError, RunFolder
-from physjax.train.checkpoint import CheckpointError, Checkpoints
+from physjax.train.checkpoint import Checkpoints
+from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.origin import check_code
-from physjax.train.setup import Task
+from physjax.train.setup import TrainSetup
 from physjax.train.sharding import place
 from physjax.train.state import init_state
 
@@ -91,9 +92,9 @@ def evaluate(
                 f"that {folder.path} was trained on (fingerprints {dataset.info.fingerprint[:12]} "
                 f"and {trained_on[:12]}); give their --data-dir"
             )
-        task = Task(config, dataset.info, len(dataset.train))
-        variables, folded = restore(task, folder.checkpoints, record.result.steps)
-        probabilities = predictor(task, variables, folded, tta)
+        setup = TrainSetup(config, dataset.info, len(dataset.train))
+        variables, folded = restore(setup, folder.checkpoints, record.result.steps)
+        probabilities = predictor(setup, variables, folded, tta)
         test = dataset.test
 
         def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
@@ -129,7 +130,7 @@ def evaluate(
         return outcome
 
 
-def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any], bool]:
+def restore(setup: TrainSetup, checkpoints: Path, step: int) -> tuple[Mapping[str, Any], bool]:
     """The variables that a run ended with at `step`, and whether they are those of the plain twin.
 
     They are where there was a force, or a learning rule with parameters in every layer, and all
@@ -140,37 +141,39 @@ def restore(task: Task, checkpoints: Path, step: int) -> tuple[Mapping[str, Any]
         raise CheckpointError(f"there is no {checkpoints}: only a run with checkpoints has a model")
     store = Checkpoints(checkpoints, read_only=True)
     try:
-        state = store.restore(place(task, init_state(task)), step)
+        state = store.restore(place(setup, init_state(setup)), step)
     finally:
         store.close()
     if state is None:
         raise CheckpointError(f"{checkpoints} has no checkpoint of step {step}, the run's last")
-    law = law_name(task.config.model)
-    connection = task.rule.connection
+    law = law_name(setup.config.model)
+    connection = setup.rule.connection
     if foldable(law) and (law != "none" or connection.params):
         return fold(state.variables, law, connection), True
     return state.variables, False
 
 
-def predictor(task: Task, variables: Mapping[str, Any], folded: bool, tta: Views) -> Predictor:
+def predictor(
+    setup: TrainSetup, variables: Mapping[str, Any], folded: bool, tta: Views
+) -> Predictor:
     """The trained network as a function from images to probabilities, averaged over the views.
 
     `variables` and `folded` are those of :func:`restore`.
 
     Raises ConfigError where `tta` mirrors images whose mirror image shows no such class.
     """
-    config, info = task.config, task.info
+    config, info = setup.config, setup.info
     if tta != "none" and not info.mirror:
         raise ConfigError(
             f"tta is {tta!r}, but {info.title} mirrored shows no such class; leave it out"
         )
-    model, batch = task.model(folded), config.run.eval_batch_size
+    model, batch = setup.model(folded), config.run.eval_batch_size
 
     @jax.jit
     def average(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
         total = jnp.zeros((batch, info.num_classes))
         for weight, seen in _views(images, tta):
-            inputs = augment.preprocess(seen, task.image_size, info.mean, info.std, config.augment)
+            inputs = augment.preprocess(seen, setup.image_size, info.mean, info.std, config.augment)
             logits = model.apply(variables, inputs, train=False)
             assert isinstance(logits, jax.Array)
             total += weight * jax.nn.softmax(logits)

@@ -3,6 +3,7 @@
 from physjax.records.epochs import (
     Line,
     best_epoch,
+    best_test_accuracy,
     digest,
     median_images_per_second,
     selection_criterion,
@@ -26,6 +27,7 @@ __all__ = [
     "RunFolder",
     "RunRecord",
     "best_epoch",
+    "best_test_accuracy",
     "digest",
     "median_images_per_second",
     "read_json",

@@ -65,3 +65,8 @@ def best_epoch(epochs: Sequence[EpochRecord]) -> EpochRecord | None:
     if epochs[0].validation_accuracy is not None:
         return max(epochs, key=lambda e: e.validation_accuracy or 0.0)
     return min(epochs, key=lambda e: e.train_loss)
+
+
+def best_test_accuracy(epochs: Sequence[EpochRecord]) -> float:
+    """The highest of the epochs whose test images were evaluated; one of them was, the last."""
+    return max(e.test_accuracy for e in epochs if e.test_accuracy is not None)

@@ -23,7 +23,7 @@ from typing import Any
 from physjax import files, schema
 from physjax.config import Config, ConfigError, differences, from_dict, to_dict
 from physjax.records import provenance
-from physjax.records.epochs import Line, parse_lines
+from physjax.records.epochs import Line, best_test_accuracy, parse_lines
 from physjax.records.provenance import Origin
 from physjax.records.run import EpochRecord, RecordError, Result
 
@@ -243,7 +243,7 @@ def _disagreement(config: Config, epochs: tuple[EpochRecord, ...], result: Resul
         ("step", last.step, result.steps),
         ("training accuracy", last.train_accuracy, result.train_accuracy),
         ("test accuracy", last.test_accuracy, result.test_accuracy),
-        ("best test accuracy", max(e.test_accuracy for e in epochs), result.best_test_accuracy),
+        ("best test accuracy", best_test_accuracy(epochs), result.best_test_accuracy),
     ):
         if value != other:
             return f"{name} {value}, {other} in the result"

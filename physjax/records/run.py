@@ -32,8 +32,9 @@ class EpochRecord:
     step: Annotated[int, Field(ge=1, lt=2**63)]
     train_loss: float
     train_accuracy: Share
-    test_loss: float
-    test_accuracy: Share
+    test_loss: float | None
+    """None, like the next one, in epochs that `run.evaluate_every` leaves out."""
+    test_accuracy: Share | None
     learning_rate: Amount
     images_per_second: Amount
     """Training images per second of training time, evaluation and compilation left out; 0 where
@@ -43,7 +44,8 @@ class EpochRecord:
     validation_loss: float | None = None
     validation_accuracy: Share | None = None
     physics: dict[str, dict[str, float]] = field(default_factory=dict)
-    """By layer: `strength` and `force_rms`, and what else the law or rule reports."""
+    """By layer: `strength` and `force_rms`, and what else the law or rule reports. Empty where the
+    test images were not evaluated."""
 
 
 @schema.strict(RecordError)
@@ -86,7 +88,7 @@ class Result:
     test_accuracy: Share
     """Of the last epoch: nothing was selected on the test set."""
     best_test_accuracy: Share
-    """The best epoch's, which is a selection on the test set: for information only."""
+    """The best evaluated epoch's, which is a selection on the test set: for information only."""
     best_epoch: Number
     """The epoch of checkpoints/best, chosen by `selected_by`."""
     selected_by: str

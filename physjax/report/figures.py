@@ -69,7 +69,9 @@ def draw_curves(frames: StudyFrames, fig: Figure) -> None:
         style, runs = frames.styles[str(name)], epochs["seed"].nunique()
         for axes, quantity in zip(panels, ("test_accuracy", "test_loss"), strict=True):
             by_epoch = epochs.groupby("epoch")[quantity]
-            mean, sd = by_epoch.mean(), by_epoch.std()
+            # Epochs without an evaluation have no point, and break no line.
+            mean = by_epoch.mean().dropna()
+            sd = by_epoch.std().reindex(mean.index)
             # With few epochs a line alone hides where the points are.
             points = style if len(mean) <= 30 else {**style, "marker": ""}
             axes.plot(mean.index, mean, **points, label=f"{name} (n = {runs})")

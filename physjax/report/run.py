@@ -49,6 +49,7 @@ def draw_accuracy(record: RunRecord, fig: Figure) -> None:
     axes.set(ylabel="accuracy")
     axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
     last = record.epochs[-1]
+    assert last.test_accuracy is not None
     axes.annotate(
         f"test {last.test_accuracy:.2%}",
         (last.epoch, last.test_accuracy),
@@ -110,8 +111,10 @@ def _plot_curves(axes: Axes, record: RunRecord, quantity: str) -> None:
     if epochs[0].validation_loss is not None:
         splits.insert(1, ("validation", plotting.VALIDATION))
     for split, color in splits:
-        y = [getattr(e, f"{split}_{quantity}") for e in epochs]
-        axes.plot(x, y, label=split, color=color, marker=marker)
+        # Epochs without an evaluation have no point, and the line goes on from the last that had.
+        values = {e.epoch: getattr(e, f"{split}_{quantity}") for e in epochs}
+        known = {epoch: value for epoch, value in values.items() if value is not None}
+        axes.plot(list(known), list(known.values()), label=split, color=color, marker=marker)
     axes.set_xlabel("epoch")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.legend()

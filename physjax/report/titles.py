@@ -8,9 +8,14 @@ from physjax.records import DataFacts
 
 def setting(config: Config) -> str:
     """`2,000 images, width 0.25, recipe fast`: what an accuracy has to be read with."""
-    images, width = config.data.train_examples, config.model.width
+    images, tested, width = (
+        config.data.train_examples,
+        config.data.test_examples,
+        config.model.width,
+    )
     parts = [
         f"{images:,} images" if images is not None else "",
+        f"{tested:,} test images" if tested is not None else "",
         f"width {width:g}" if width != 1 else "",
         f"recipe {config.recipe}",
     ]

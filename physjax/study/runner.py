@@ -23,7 +23,7 @@ from physjax.study.progress import StudyDisplay
 from physjax.study.status import changed_runs, cost_model, run_status, validate
 from physjax.train import signals
 from physjax.train.loop import fit
-from physjax.train.setup import Task
+from physjax.train.setup import TrainSetup
 
 
 def run_study(
@@ -110,7 +110,12 @@ def run_study(
 
 def _run(cell: Cell, config: Config, display: StudyDisplay, fresh: bool) -> StudyRecord:
     try:
-        record = fit(config, display.console, fresh="changed" if fresh else "no", in_study=True)
+        record = fit(
+            config,
+            console=display.console,
+            fresh="changed" if fresh else "no",
+            in_study=True,
+        )
     except NotFinite as error:
         # A fact about the arm, not about the study: the others are still worth their time.
         display.say(f"{cell.name} failed: {error}", loud=True)
@@ -130,7 +135,7 @@ def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]
         if config.data not in loaded:
             loaded[config.data] = data.load(config.data)
         here = loaded[config.data]
-        Task(config, here.info, len(here.train))
+        TrainSetup(config, here.info, len(here.train))
         for other, record in done.items():
             if record.result is None or other.dataset != cell.dataset:
                 continue

@@ -9,14 +9,10 @@ some damaged files without a word, so that nothing counts as whole until its dig
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 import logging
-import os
-import re
 import shutil
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +22,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint.checkpoint_managers import PreservationContext, PreservationPolicy
 
-from physjax.errors import UserError
 from physjax.train import multihost
+from physjax.train.checkpoint_errors import (
+    CheckpointError,
+    check_path,
+    explained,
+    ignore_late_answers,
+    reason,
+)
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
@@ -35,52 +37,8 @@ _log = logging.getLogger(__name__)
 _UNREADABLE = "unreadable-{}"
 
 
-class CheckpointError(UserError):
-    """A checkpoint that cannot be written or read; the message names it and the way out."""
-
-
 class _Damaged(Exception):
     """A checkpoint that was read, and is not what was saved."""
-
-
-def _not_from_orbax(record: logging.LogRecord) -> bool:
-    return "/orbax/" not in record.pathname.replace("\\", "/")
-
-
-# One failure passes through several threads of Orbax, each of which logs it with a traceback. It is
-# also raised, and told once, here.
-logging.getLogger("absl").addFilter(_not_from_orbax)
-
-
-@functools.cache
-def _ignore_late_answers() -> None:
-    """When one array cannot be read, Orbax closes the event loop that TensorStore's other threads
-    are about to answer; each of them would print a traceback."""
-    before = sys.unraisablehook
-
-    def hook(unraisable: sys.UnraisableHookArgs) -> None:
-        if str(unraisable.exc_value) != "Event loop is closed":
-            before(unraisable)
-
-    sys.unraisablehook = hook
-
-
-def check_path(folder: Path) -> None:
-    """Raise CheckpointError where checkpoints below `folder` could not be read again.
-
-    Orbax takes paths for patterns of names and TensorStore for addresses, neither with a way to say
-    that a character stands for itself.
-    """
-    path = str(folder.absolute())
-    found = sorted(set(re.findall(r"[\\*?\[\]]", path)))
-    found += [part for part in folder.absolute().parts if part.endswith(":")]
-    if not path.isprintable():
-        found += sorted({repr(c) for c in path if not c.isprintable()})
-    if found:
-        raise CheckpointError(
-            f"checkpoints in {path!r} could not be read again, because of {' '.join(found)} in it; "
-            "choose another --name or --runs-dir"
-        )
 
 
 class _LastAndBest(PreservationPolicy):
@@ -124,7 +82,7 @@ class Checkpoints:
             create=not read_only,
             read_only=read_only,
         )
-        with _explained(f"checkpoints cannot be kept in {self._folder}"):
+        with explained(f"checkpoints cannot be kept in {self._folder}"):
             self._manager = ocp.CheckpointManager(
                 self._folder,
                 options=options,
@@ -157,7 +115,7 @@ class Checkpoints:
         host = jax.tree.map(lambda x: np.array(x), state)
         contents: dict[str, Any] = {"leaves": _digests(host), "about": dict(about or {})}
         contents["sha256"] = _digest_of_json(contents)
-        with _explained(f"the checkpoint of step {step} cannot be written in {self._folder}"):
+        with explained(f"the checkpoint of step {step} cannot be written in {self._folder}"):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
@@ -167,13 +125,13 @@ class Checkpoints:
             if not self._proven:
                 self._manager.wait_until_finished()
         if not self._proven:
-            with _explained(f"the checkpoint of step {step} in {self._folder} was written, and"):
+            with explained(f"the checkpoint of step {step} in {self._folder} was written, and"):
                 self._read(host, step)
             self._proven = True
 
     def check(self) -> None:
         """Raise CheckpointError where a save failed in the background."""
-        with _explained(f"a checkpoint cannot be written in {self._folder}"):
+        with explained(f"a checkpoint cannot be written in {self._folder}"):
             self._manager.check_for_errors()
 
     def restore(
@@ -194,7 +152,7 @@ class Checkpoints:
         Raises:
           CheckpointError: there are checkpoints, but none that can be used.
         """
-        _ignore_late_answers()
+        ignore_late_answers()
         abstract = jax.tree.map(ocp.utils.to_shape_dtype_struct, like)
         failures, unusable = [], []
         for candidate in [s for s in self._steps() if step in (None, s)]:
@@ -204,7 +162,7 @@ class Checkpoints:
                 problem = accept(about)
             # Whatever a damaged folder makes Orbax or TensorStore raise, an older one may be whole.
             except Exception as error:
-                problem = _reason(error)
+                problem = reason(error)
             if multihost.allmax(bool(problem)):
                 problem = problem or "another host cannot use it"
                 failures.append(f"step {candidate}: {problem}")
@@ -259,7 +217,7 @@ class Checkpoints:
         if multihost.is_lead_host():
             for step in steps:
                 aside = self._folder / _UNREADABLE.format(step)
-                with _explained(f"{self._folder / str(step)} cannot be renamed"):
+                with explained(f"{self._folder / str(step)} cannot be renamed"):
                     if aside.exists():
                         shutil.rmtree(aside)
                     (self._folder / str(step)).rename(aside)
@@ -268,40 +226,16 @@ class Checkpoints:
 
     def wait(self) -> None:
         """Wait for what is being written. Raises CheckpointError where that fails."""
-        with _explained(f"a checkpoint cannot be written in {self._folder}"):
+        with explained(f"a checkpoint cannot be written in {self._folder}"):
             self._manager.wait_until_finished()
 
     def close(self) -> None:
         """Wait for what is being written, and end. Raises CheckpointError as :meth:`wait` does."""
-        with _explained(f"a checkpoint cannot be written in {self._folder}"):
+        with explained(f"a checkpoint cannot be written in {self._folder}"):
             try:
                 self._manager.wait_until_finished()
             finally:
                 self._manager.close()
-
-
-class _explained:
-    """Turns whatever Orbax and TensorStore raise into a CheckpointError that begins with `what`."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, Exception) and not isinstance(error, CheckpointError):
-            raise CheckpointError(f"{self._what}: {_reason(error)}") from error
-
-
-def _reason(error: Exception) -> str:
-    """Why, in a line: TensorStore wraps the system's own words in several layers of its own."""
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror
-    system = re.search(r"os_error_code='(\d+)'", str(error))
-    if system:
-        return os.strerror(int(system[1]))
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]
 
 
 def _digests(tree: Any) -> dict[str, str]:

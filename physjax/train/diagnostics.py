@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from physjax.rules import LearningRule
+from physjax.train.callbacks import Callback
+
+if TYPE_CHECKING:
+    from physjax.train.step import Evaluation
+    from physjax.train.trainer import Trainer
+
+
+class LayerDiagnostics(Callback):
+    """Adds what :func:`diagnostics` finds in each layer to the epochs' records."""
+
+    def layer_metrics(
+        self, trainer: Trainer, evaluation: Evaluation
+    ) -> dict[str, dict[str, float]]:
+        return diagnostics(trainer.state.params, evaluation.diagnostics, trainer.setup.rule)
 
 
 def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[str, float]]:

@@ -1,4 +1,4 @@
-"""What a step needs and does not change: the task, and the streams of its random numbers."""
+"""What a step needs and does not change: the setup, and the streams of its random numbers."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ def stream_key(seed: jax.Array | int, stream: Stream, count: jax.Array | int) ->
     return jax.random.fold_in(key, count)
 
 
-def epoch_order(seed: jax.Array | int, epoch: jax.Array | int, size: int) -> jax.Array:
+def shuffle_indices(seed: jax.Array | int, epoch: jax.Array | int, size: int) -> jax.Array:
     """int32 [size]: the order in which an epoch visits the training images."""
     return jax.random.permutation(stream_key(seed, "shuffle", epoch), size)
 
 
 @dataclass(frozen=True)
-class Task:
+class TrainSetup:
     """What a step needs and does not change: the config, the data's facts, and the axis, if any."""
 
     config: Config

@@ -15,36 +15,40 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from physjax.config import ConfigError
 from physjax.train import multihost
-from physjax.train.setup import AXIS, Task
+from physjax.train.setup import AXIS, TrainSetup
 
 T = TypeVar("T")
 
 
-def _mesh(task: Task) -> Mesh:
-    """The devices of the task's shards, in their order: on several hosts all that there are.
+def _mesh(setup: TrainSetup) -> Mesh:
+    """The devices of the setup's shards, in their order: on several hosts all that there are.
 
     Raises ConfigError where there are not as many.
     """
-    devices = jax.devices() if multihost.is_multihost() else jax.local_devices()[: task.shards]
-    if len(devices) != task.shards:
+    devices = jax.devices() if multihost.is_multihost() else jax.local_devices()[: setup.shards]
+    if len(devices) != setup.shards:
         raise ConfigError(
-            f"{task.shards} devices were asked for, and there are {len(devices)} on "
+            f"{setup.shards} devices were asked for, and there are {len(devices)} on "
             f"{jax.process_count()} hosts: choose another --devices"
         )
     return Mesh(np.array(devices), (AXIS,))
 
 
-def place(task: Task, tree: T) -> T:
-    """`tree` on the task's devices, whole on each: what compiled steps take and return."""
-    if task.axis_name is None:
+def place(setup: TrainSetup, tree: T) -> T:
+    """`tree` on the setup's devices, whole on each: what compiled steps take and return."""
+    if setup.axis_name is None:
         return jax.device_put(tree, jax.local_devices()[0])
-    return jax.device_put(tree, NamedSharding(_mesh(task), PartitionSpec()))
+    return jax.device_put(tree, NamedSharding(_mesh(setup), PartitionSpec()))
 
 
 def compile_step(
-    task: Task, step: Callable[..., Any], *examples: Any, repeat: int = 1, donate: bool = False
+    setup: TrainSetup,
+    step: Callable[..., Any],
+    *examples: Any,
+    repeat: int = 1,
+    donate: bool = False,
 ) -> Callable[..., Any]:
-    """`step` compiled for arguments like `examples`, on task.shards devices, over all hosts.
+    """`step` compiled for arguments like `examples`, on setup.shards devices, over all hosts.
 
     With one shard this is jax.jit, with more jax.pmap, of the same function. Arguments and results
     are whole, unmapped arrays; only the shard's number is mapped. `repeat` scans over as many
@@ -53,26 +57,26 @@ def compile_step(
 
     def run(shard: jax.Array | int, first: Any, *rest: Any) -> Any:
         if repeat == 1:
-            return step(task, first, *rest, shard=shard)
+            return step(setup, first, *rest, shard=shard)
         return lax.scan(
-            lambda carry, _: (step(task, carry, *rest, shard=shard), None), first, length=repeat
+            lambda carry, _: (step(setup, carry, *rest, shard=shard), None), first, length=repeat
         )[0]
 
-    if task.axis_name is None:
+    if setup.axis_name is None:
         one = jax.jit(lambda *a: run(0, *a), donate_argnums=(0,) if donate else ())
         return one.lower(*examples).compile()
-    mesh = _mesh(task)
+    mesh = _mesh(setup)
     mapped = jax.pmap(
         run,
-        axis_name=task.axis_name,
+        axis_name=setup.axis_name,
         in_axes=(0, *[None] * len(examples)),
         out_axes=None,
         # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
         devices=None if multihost.is_multihost() else mesh.devices.tolist(),
         donate_argnums=(1,) if donate else (),
     )
-    numbers = np.arange(task.shards, dtype=np.int32)
+    numbers = np.arange(setup.shards, dtype=np.int32)
     # pmap is lowered for the part of this host; what comes out takes the array of all hosts.
-    compiled = mapped.lower(numbers[: task.shards // jax.process_count()], *examples).compile()
+    compiled = mapped.lower(numbers[: setup.shards // jax.process_count()], *examples).compile()
     shards = jax.device_put(numbers, NamedSharding(mesh, PartitionSpec(AXIS)))
     return lambda *arguments: compiled(shards, *arguments)

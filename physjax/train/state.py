@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 
 from physjax.models import init_variables
-from physjax.train.setup import Task, stream_key
+from physjax.train.setup import TrainSetup, stream_key
 
 NEVER = np.iinfo(np.int32).max
 """No step: where every loss so far was finite."""
@@ -72,26 +72,26 @@ class TrainState(struct.PyTreeNode):
     @property
     def variables(self) -> dict[str, Any]:
         """The variables to evaluate with: averaged parameters where they are kept."""
-        return collections(self.ema or self.params, self.batch_stats)
+        return as_variables(self.ema or self.params, self.batch_stats)
 
 
-def collections(params: Any, batch_stats: Any) -> dict[str, Any]:
+def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
     """What a network is applied to; `batch_stats` is empty where it has no norm."""
     return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
 
 
-def init_state(task: Task) -> TrainState:
+def init_state(setup: TrainSetup) -> TrainState:
     """The state before the first step, a pure function of the config."""
-    seed = task.config.run.seed
-    model = dataclasses.replace(task, shards=1).model()
-    variables = init_variables(model, stream_key(seed, "init", 0), task.image_size)
+    seed = setup.config.run.seed
+    model = dataclasses.replace(setup, shards=1).model()
+    variables = init_variables(model, stream_key(seed, "init", 0), setup.image_size)
     params = variables["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.uint32),
         params=params,
         batch_stats=variables.get("batch_stats", {}),
-        opt_state=task.optimizer().init(params),
-        ema=jax.tree.map(jnp.copy, params) if task.config.optim.ema else {},
+        opt_state=setup.optimizer().init(params),
+        ema=jax.tree.map(jnp.copy, params) if setup.config.optim.ema else {},
         metrics=Metrics.zero(),
     )

@@ -22,8 +22,8 @@ from physjax.models import AUXILIARY
 from physjax.nn.physics import DIAGNOSTICS
 from physjax.nn.taps import VOLTAGES
 from physjax.rules import Network, Outputs
-from physjax.train.setup import Task, stream_key
-from physjax.train.state import NEVER, Metrics, TrainState, collections
+from physjax.train.setup import TrainSetup, stream_key
+from physjax.train.state import NEVER, Metrics, TrainState, as_variables
 
 T = TypeVar("T")
 
@@ -33,8 +33,8 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0)
     return optax.softmax_cross_entropy(logits, targets)
 
 
-def _sum_over_shards(task: Task, tree: T) -> T:
-    return tree if task.axis_name is None else lax.psum(tree, task.axis_name)
+def _sum_over_shards(setup: TrainSetup, tree: T) -> T:
+    return tree if setup.axis_name is None else lax.psum(tree, setup.axis_name)
 
 
 def _averaged(params: Any, average: Any, decay: float, steps: jax.Array) -> Any:
@@ -74,7 +74,7 @@ class Batch(struct.PyTreeNode):
 
 
 def select_batch(
-    task: Task,
+    setup: TrainSetup,
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
@@ -82,50 +82,52 @@ def select_batch(
     shard: jax.Array | int,
 ) -> Batch:
     """The batch that state.step names, augmented; arguments as in :func:`train_step`."""
-    size = task.config.optim.batch_size
-    part = size // task.shards
-    start = (state.step % task.steps_per_epoch) * size
+    size = setup.config.optim.batch_size
+    part = size // setup.shards
+    start = (state.step % setup.steps_per_epoch) * size
     positions = start + shard * part + jnp.arange(part)
-    chosen = order[jnp.minimum(positions, task.train_size - 1)]
+    chosen = order[jnp.minimum(positions, setup.train_size - 1)]
     with jax.named_scope("augment"):
         # Every device draws for the whole batch and keeps its part: the same for any device count.
         draws = augment.draw(
             stream_key(state.seed, "augment", state.step),
             size,
-            task.config.augment,
+            setup.config.augment,
             image_size=images.shape[1],
-            out_size=task.image_size,
-            mirror=task.info.mirror,
+            out_size=setup.image_size,
+            mirror=setup.info.mirror,
         )
         draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
         inputs = augment.apply(
             draws,
             images[chosen],
-            task.config.augment,
-            task.image_size,
-            task.info.mean,
-            task.info.std,
+            setup.config.augment,
+            setup.image_size,
+            setup.info.mean,
+            setup.info.std,
         )
     return Batch(
         inputs=inputs,
         targets=labels[chosen],
-        mask=positions < task.train_size,
-        count=jnp.minimum(size, task.train_size - start),
+        mask=positions < setup.train_size,
+        count=jnp.minimum(size, setup.train_size - start),
     )
 
 
-def make_network(task: Task, state: TrainState, batch: Batch, shard: jax.Array | int) -> Network:
+def make_network(
+    setup: TrainSetup, state: TrainState, batch: Batch, shard: jax.Array | int
+) -> Network:
     """What the learning rule sees: the network's loss on this shard's part of the batch."""
-    model = task.model()
+    model = setup.model()
     dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
 
     def mean_loss(logits: jax.Array) -> jax.Array:
-        losses = _cross_entropy(logits, batch.targets, task.config.optim.label_smoothing)
+        losses = _cross_entropy(logits, batch.targets, setup.config.optim.label_smoothing)
         return jnp.sum(jnp.where(batch.mask, losses, 0.0)) / batch.count
 
     def loss(params: Any, perturbations: Any) -> tuple[jax.Array, Outputs]:
         logits, changed = model.apply(
-            {**collections(params, state.batch_stats), **perturbations},
+            {**as_variables(params, state.batch_stats), **perturbations},
             batch.inputs,
             train=True,
             mutable=["batch_stats", VOLTAGES, AUXILIARY],
@@ -133,14 +135,14 @@ def make_network(task: Task, state: TrainState, batch: Batch, shard: jax.Array |
         )
         total = mean_loss(logits)
         for early in jax.tree.leaves(changed.get(AUXILIARY, {})):
-            total += task.config.model.auxiliary_weight * mean_loss(early)
+            total += setup.config.model.auxiliary_weight * mean_loss(early)
         return total, Outputs(logits, changed.get("batch_stats", {}), changed.get(VOLTAGES, {}))
 
-    return Network(loss, batch.count, partial(_sum_over_shards, task))
+    return Network(loss, batch.count, partial(_sum_over_shards, setup))
 
 
 def train_step(
-    task: Task,
+    setup: TrainSetup,
     state: TrainState,
     images: jax.Array,
     labels: jax.Array,
@@ -150,31 +152,33 @@ def train_step(
     """One step of the learning rule and the optimiser on the batch that state.step names.
 
     `images` uint8 [N, H, W, 3] and `labels` int32 [N] are the whole training set, `order` int32
-    [N] that of the epoch. Of `task.shards` equal parts of the batch this computes part `shard`;
+    [N] that of the epoch. Of `setup.shards` equal parts of the batch this computes part `shard`;
     gradients and metrics are summed over the mapped axis, so every shard returns the same state.
     """
-    batch = select_batch(task, state, images, labels, order, shard)
-    network = make_network(task, state, batch, shard)
-    update = task.rule.update(network, state.params, task.config.rule)
+    batch = select_batch(setup, state, images, labels, order, shard)
+    network = make_network(setup, state, batch, shard)
+    update = setup.rule.update(network, state.params, setup.config.rule)
     with jax.named_scope("optimizer"):
-        steps, opt_state = task.optimizer().update(update.gradients, state.opt_state, state.params)
+        steps, opt_state = setup.optimizer().update(update.gradients, state.opt_state, state.params)
         params = _replaced(optax.apply_updates(state.params, steps), update.moved)
-    metrics = _batch_metrics(task, state, batch, update.outputs.logits)
+    metrics = _batch_metrics(setup, state, batch, update.outputs.logits)
     return TrainState(
         step=state.step + 1,
         seed=state.seed,
         params=params,
         batch_stats=update.outputs.batch_stats,
         opt_state=opt_state,
-        ema=_averaged(params, state.ema, task.config.optim.ema, state.step + 1),
+        ema=_averaged(params, state.ema, setup.config.optim.ema, state.step + 1),
         metrics=state.metrics.merge(metrics),
     )
 
 
-def _batch_metrics(task: Task, state: TrainState, batch: Batch, logits: jax.Array) -> Metrics:
+def _batch_metrics(
+    setup: TrainSetup, state: TrainState, batch: Batch, logits: jax.Array
+) -> Metrics:
     losses = jnp.where(batch.mask, _cross_entropy(logits, batch.targets), 0.0)
     hits = batch.mask & (jnp.argmax(logits, -1) == batch.targets)
-    loss_sum, correct = _sum_over_shards(task, (jnp.sum(losses), jnp.sum(hits)))
+    loss_sum, correct = _sum_over_shards(setup, (jnp.sum(losses), jnp.sum(hits)))
     bad_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step).astype(jnp.int32)
     return Metrics(loss_sum, correct.astype(jnp.int32), batch.count.astype(jnp.int32), bad_step)
 
@@ -196,7 +200,7 @@ class Evaluation(struct.PyTreeNode):
 
 
 def eval_step(
-    task: Task,
+    setup: TrainSetup,
     variables: Any,
     images: jax.Array,
     labels: jax.Array,
@@ -207,21 +211,21 @@ def eval_step(
 
     Each example counts once, whatever the batch size. `shard` as in :func:`train_step`.
     """
-    size, info = images.shape[0], task.info
-    part = -(-task.config.run.eval_batch_size // task.shards)
+    size, info = images.shape[0], setup.info
+    part = -(-setup.config.run.eval_batch_size // setup.shards)
     positions = start + shard * part + jnp.arange(part)
     mask = positions < size
     chosen = jnp.minimum(positions, size - 1)
     inputs = augment.preprocess(
-        images[chosen], task.image_size, info.mean, info.std, task.config.augment
+        images[chosen], setup.image_size, info.mean, info.std, setup.config.augment
     )
-    logits, sown = task.model().apply(variables, inputs, train=False, mutable=[DIAGNOSTICS])
+    logits, sown = setup.model().apply(variables, inputs, train=False, mutable=[DIAGNOSTICS])
     targets, guesses = labels[chosen], jnp.argmax(logits, -1)
     losses = jnp.where(mask, _cross_entropy(logits, targets), 0.0)
     truth = jax.nn.one_hot(targets, info.num_classes) * mask[:, None]
     guess = jax.nn.one_hot(guesses, info.num_classes)
     sums = _sum_over_shards(
-        task,
+        setup,
         (
             jnp.sum(losses),
             jnp.sum(mask & (guesses == targets)),
@@ -239,10 +243,10 @@ def eval_step(
             jnp.asarray(NEVER, jnp.int32),
         ),
         confusion.astype(jnp.int32),
-        jax.tree.map(lambda s: jnp.sqrt(s / task.shards), squares),
+        jax.tree.map(lambda s: jnp.sqrt(s / setup.shards), squares),
     )
 
 
-def evaluation_starts(task: Task, size: int) -> range:
+def batch_starts(setup: TrainSetup, size: int) -> range:
     """The `start` of each evaluation batch over `size` examples."""
-    return range(0, size, -(-task.config.run.eval_batch_size // task.shards) * task.shards)
+    return range(0, size, -(-setup.config.run.eval_batch_size // setup.shards) * setup.shards)

@@ -3,33 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from physjax.errors import UserError
 from physjax.records import EpochRecord
+from physjax.train.callbacks import Callback
+
+if TYPE_CHECKING:
+    from physjax.train.trainer import Trainer
 
 
-def open_writer(folder: Path) -> Any:
-    """A writer of events into `folder`. Raises UserError where tensorboardX is not installed."""
-    try:
-        from tensorboardX import SummaryWriter
-    except ImportError as error:
-        raise UserError(
-            "--tensorboard needs the package tensorboardX: pip install 'physjax[tensorboard]'"
-        ) from error
-    return SummaryWriter(str(folder))
+class TensorBoard(Callback):
+    """Writes each epoch's figures at its step, as events in `folder`.
 
+    Raises UserError where tensorboardX is not installed.
+    """
 
-def write_epoch(writer: Any, epoch: EpochRecord) -> None:
-    """Add one epoch's figures at its step."""
-    for arm in ("train", "test", "validation"):
-        for quantity in ("loss", "accuracy"):
-            value = getattr(epoch, f"{arm}_{quantity}")
-            if value is not None:
-                writer.add_scalar(f"{quantity}/{arm}", value, epoch.step)
-    writer.add_scalar("learning_rate", epoch.learning_rate, epoch.step)
-    writer.add_scalar("images_per_second", epoch.images_per_second, epoch.step)
-    for layer, figures in epoch.physics.items():
-        for name, value in figures.items():
-            writer.add_scalar(f"{name}/{layer}", value, epoch.step)
-    writer.flush()
+    def __init__(self, folder: Path) -> None:
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            raise UserError(
+                "--tensorboard needs the package tensorboardX: pip install 'physjax[tensorboard]'"
+            ) from error
+        self._writer = SummaryWriter(str(folder))
+
+    def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
+        writer = self._writer
+        for split in ("train", "test", "validation"):
+            for quantity in ("loss", "accuracy"):
+                value = getattr(record, f"{split}_{quantity}")
+                if value is not None:
+                    writer.add_scalar(f"{quantity}/{split}", value, record.step)
+        writer.add_scalar("learning_rate", record.learning_rate, record.step)
+        writer.add_scalar("images_per_second", record.images_per_second, record.step)
+        for layer, figures in record.physics.items():
+            for name, value in figures.items():
+                writer.add_scalar(f"{name}/{layer}", value, record.step)
+        writer.flush()
+
+    def close(self) -> None:
+        self._writer.close()

@@ -21,9 +21,9 @@ from physjax.evaluate.robustness import _move, _views, evaluate, predictor, rest
 from physjax.files import Locked
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
-from physjax.train.checkpoint import CheckpointError
+from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.loop import fit
-from physjax.train.setup import Task
+from physjax.train.setup import TrainSetup
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -156,11 +156,11 @@ def test_views_average_probabilities(runs: dict[str, tuple[Path, RunRecord]]) ->
     config = record.config
     dataset = data.load(config.data)
     info = dataclasses.replace(dataset.info, mirror=True)
-    task = Task(config, info, len(dataset.train))
-    variables, folded = restore(task, path / "checkpoints", record.result.steps)
+    setup = TrainSetup(config, info, len(dataset.train))
+    variables, folded = restore(setup, path / "checkpoints", record.result.steps)
     images = dataset.test.images[:40]
-    single = predictor(task, variables, folded, "none")
-    double = predictor(task, variables, folded, "mirror")
+    single = predictor(setup, variables, folded, "none")
+    double = predictor(setup, variables, folded, "mirror")
     expected = (single(images) + single(images[:, :, ::-1])) / 2
     np.testing.assert_allclose(double(images), expected, atol=1e-6)
     np.testing.assert_allclose(double(images).sum(1), 1, atol=1e-5)

@@ -16,7 +16,7 @@ from jax import lax
 from physjax.cli import common
 from physjax.data import load
 from physjax.train import multihost
-from physjax.train.setup import Task, epoch_order
+from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.sharding import compile_step, place
 from physjax.train.state import TrainState, init_state
 from physjax.train.step import select_batch, train_step
@@ -31,29 +31,29 @@ def first_steps(words: tuple[str, ...], shards: int) -> dict[str, np.ndarray[Any
     config = common.parse(words).config
     dataset = load(config.data)
     size = len(dataset.train.labels)
-    task = Task(config, dataset.info, size, shards)
-    state = place(task, init_state(task))
+    setup = TrainSetup(config, dataset.info, size, shards)
+    state = place(setup, init_state(setup))
     images, labels, numbers, order = place(
-        task,
+        setup,
         (
             dataset.train.images,
             dataset.train.labels,
             np.arange(size, dtype=np.int32),
-            epoch_order(0, 1, size),
+            shuffle_indices(0, 1, size),
         ),
     )
 
-    def batch(task: Task, state: TrainState, *data: jax.Array, shard: jax.Array) -> Any:
-        chosen = select_batch(task, state, *data, shard)
-        assert task.axis_name is not None
-        return lax.all_gather((chosen.targets, chosen.inputs), task.axis_name, tiled=True)
+    def batch(setup: TrainSetup, state: TrainState, *data: jax.Array, shard: jax.Array) -> Any:
+        chosen = select_batch(setup, state, *data, shard)
+        assert setup.axis_name is not None
+        return lax.all_gather((chosen.targets, chosen.inputs), setup.axis_name, tiled=True)
 
-    select = compile_step(task, batch, state, images, numbers, order)
+    select = compile_step(setup, batch, state, images, numbers, order)
     picked = []
     for step in range(3):
-        at = state.replace(step=place(task, np.int32(task.steps_per_epoch + step)))
+        at = state.replace(step=place(setup, np.int32(setup.steps_per_epoch + step)))
         picked.append(jax.tree.map(np.array, select(at, images, numbers, order)))
-    train = compile_step(task, train_step, state, images, labels, order)
+    train = compile_step(setup, train_step, state, images, labels, order)
     losses = []
     for _ in range(2):
         state = train(state, images, labels, order)

@@ -10,7 +10,7 @@ import numpy as np
 
 from physjax import data
 from physjax.config import RECIPES, Config
-from physjax.train.setup import Task, epoch_order
+from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.sharding import compile_step, place
 from physjax.train.state import TrainState, init_state
 from physjax.train.step import train_step
@@ -49,11 +49,11 @@ def states_of(
     config: Config, digits: data.Dataset, shards: int, steps: int, repeat: int = 1
 ) -> list[TrainState]:
     """The state before the first call, and after each call of `repeat` steps."""
-    task = Task(config, digits.info, len(digits.train.labels), shards)
-    state = place(task, init_state(task))
-    train = place(task, (digits.train.images, digits.train.labels))
-    order = place(task, epoch_order(state.seed, 0, task.train_size))
-    call = compile_step(task, train_step, state, *train, order, repeat=repeat, donate=True)
+    setup = TrainSetup(config, digits.info, len(digits.train.labels), shards)
+    state = place(setup, init_state(setup))
+    train = place(setup, (digits.train.images, digits.train.labels))
+    order = place(setup, shuffle_indices(state.seed, 0, setup.train_size))
+    call = compile_step(setup, train_step, state, *train, order, repeat=repeat, donate=True)
     # Copies: the state's buffers are donated to the next call.
     states = [jax.tree.map(np.array, state)]
     for _ in range(steps // repeat):

@@ -22,7 +22,7 @@ from physjax.config import RECIPES, ModelConfig
 from physjax.data import DATASETS, DatasetInfo, augment
 from physjax.models import MODELS, alexnet, base, build, cnn, googlenet, vgg
 from physjax.ops import pool
-from physjax.train.setup import Task
+from physjax.train.setup import TrainSetup
 from physjax.train.state import init_state
 from physjax.train.step import train_step
 
@@ -138,12 +138,12 @@ def test_ten_steps_of_the_papers_recipe_are_pytorchs_ones() -> None:
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
     labels = rng.integers(0, 10, 40).astype(np.int32)
-    task = Task(config, info, 40)
-    state = init_state(task)
+    setup = TrainSetup(config, info, 40)
+    state = init_state(setup)
     # Half as large as elsewhere: with these forces a rate of 0.01 would leave all bounds.
     params = jax.tree.map(lambda v: v / 2, random_like(state.params, 1))
     state = state.replace(params=jax.tree.map(jnp.asarray, params))
-    step = jax.jit(partial(train_step, task))
+    step = jax.jit(partial(train_step, setup))
     sums = [0.0]
     for _ in range(10):
         state = step(state, images, labels, np.arange(40))

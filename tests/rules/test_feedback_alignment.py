@@ -82,7 +82,7 @@ def test_the_basic_cnn_learns_the_digits(tmp_path: Path) -> None:
         rule={"update_rule": "feedback-alignment"},
         run={"runs_dir": str(tmp_path)},
     )
-    result = fit(config, Console(quiet=True)).result
+    result = fit(config, console=Console(quiet=True)).result
     assert result is not None
     # By chance 0.1; measured 0.96.
     assert result.test_accuracy > 0.9

@@ -232,14 +232,14 @@ def test_other_images_of_the_same_name_are_refused_before_anything_is_run(tmp_pa
 def test_arms_of_a_seed_start_from_the_same_kernels() -> None:
     """What makes runs pairs, beside the batches that follow from the seed."""
     from physjax import data
-    from physjax.train.setup import Task
+    from physjax.train.setup import TrainSetup
 
     study = grid(arms={"scaled-bias": {"optim": {"bias_scale": 16.0}}}, seeds=(0, 1))
     starts = {}
     for cell, config in plan(study).items():
         loaded = data.load(config.data)
         flat, _ = jax.tree_util.tree_flatten_with_path(
-            init_state(Task(config, loaded.info, len(loaded.train))).params
+            init_state(TrainSetup(config, loaded.info, len(loaded.train))).params
         )
         starts[cell.arm, cell.seed] = {jax.tree_util.keystr(p): np.asarray(x) for p, x in flat}
     plain = starts["none", 0]

@@ -12,7 +12,8 @@ import pytest
 
 from helpers.damage import damage
 from physjax.errors import UserError
-from physjax.train.checkpoint import CheckpointError, Checkpoints, check_path
+from physjax.train.checkpoint import Checkpoints
+from physjax.train.checkpoint_errors import CheckpointError, check_path
 
 STEPS = (5, 10, 15)
 """Of these the last two are kept."""

@@ -16,9 +16,10 @@ from physjax import data, files, runtime
 from physjax.cli.common import exit_code
 from physjax.errors import Interrupted, NotFinite
 from physjax.records import RunFolder
-from physjax.train import loop
-from physjax.train.checkpoint import CheckpointError
+from physjax.train.callbacks import Callback, Phase
+from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.loop import fit
+from physjax.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -104,13 +105,21 @@ def kill_before(
     monkeypatch.setattr(owner, name, first)
 
 
-@pytest.mark.parametrize(("owner", "name"), [(data, "load"), (loop, "compile_step")])
-def test_a_signal_before_the_first_step_is_heard(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, owner: Any, name: str
-) -> None:
-    kill_before(monkeypatch, owner, name, signal.SIGHUP)
+class HangUp(Callback):
+    """Sends this process SIGHUP when something begins."""
+
+    def __init__(self, phase: Phase) -> None:
+        self._phase = phase
+
+    def on_phase(self, trainer: Trainer, phase: Phase) -> None:
+        if phase == self._phase:
+            os.kill(os.getpid(), signal.SIGHUP)
+
+
+@pytest.mark.parametrize("phase", ["restoring", "compiling"])
+def test_a_signal_before_the_first_step_is_heard(tmp_path: Path, phase: Phase) -> None:
     with pytest.raises(Interrupted, match=r"stopped by SIGHUP at step 0") as stop:
-        fit(configure(tmp_path))
+        fit(configure(tmp_path), callbacks=[HangUp(phase)])
     assert stop.value.exit_code == 128 + signal.SIGHUP
     assert RunFolder(tmp_path / "run").read_lines() == ()
 

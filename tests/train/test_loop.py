@@ -21,7 +21,10 @@ from helpers.runs import configure, parameters, without_times
 from physjax.config import Config, ConfigError, run_name
 from physjax.errors import Interrupted, NotFinite
 from physjax.records import RecordError, RunFolder, RunRecord
+from physjax.train.callbacks import Callback, Phase
 from physjax.train.loop import fit
+from physjax.train.state import Metrics
+from physjax.train.trainer import Trainer
 
 
 @pytest.fixture(scope="module")
@@ -146,52 +149,44 @@ def test_a_killed_run_goes_on_to_the_same_end_bit_for_bit(
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
 
 
+class StopAt(Callback):
+    """Sends this process SIGTERM at a step of training, or in the evaluation that follows it."""
+
+    interval = 0.0
+
+    def __init__(self, step: int, phase: str) -> None:
+        self._step, self._phase = step, phase
+        self.seen: list[int] = []
+
+    def on_step(self, trainer: Trainer, metrics: Metrics) -> None:
+        self.seen.append(trainer.step)
+        if self._phase == "training" and trainer.step == self._step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    def on_phase(self, trainer: Trainer, phase: Phase) -> None:
+        if phase == self._phase == "evaluating" and trainer.step == self._step:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
 def test_stopping_between_any_two_steps_resumes_bit_for_bit(
-    whole: tuple[Path, RunRecord], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    whole: tuple[Path, RunRecord], tmp_path: Path
 ) -> None:
     """A signal in the middle of the second epoch, and one while it is evaluated."""
-    from physjax.train import loop
-
     config = configure(tmp_path)
-    seen: list[int] = []
-
-    def at(step: int) -> None:
-        def poll(self: Any) -> None:
-            seen.append(self.step)
-            if self.step == step:
-                self.signals.received = signal.SIGTERM
-            poll_before(self)
-
-        poll_before = loop._Run._poll
-        with monkeypatch.context() as patch:
-            patch.setattr(loop._Run, "_poll", poll)
-            # Look at the signals after every step, as if each took more than a second.
-            patch.setattr(loop.time, "monotonic", _Clock())
-            with pytest.raises(Interrupted) as stop:
-                fit(config)
+    for step, phase, first in ((14, "training", 1), (20, "evaluating", 15)):
+        callback = StopAt(step, phase)
+        with pytest.raises(Interrupted, match=f"at step {step};") as stop:
+            fit(config, callbacks=[callback])
         assert stop.value.exit_code == 143
-
-    at(14)
-    at(20)
+        # Every step once, and an epoch's last one again at its end.
+        assert sorted(set(callback.seen)) == list(range(first, step + 1))
     record = fit(config)
-    assert {14, 20} <= set(seen)
     folder, reference = whole
     assert without_times(record.epochs) == without_times(reference.epochs)
     a = parameters(folder / "checkpoints")
     b = parameters(tmp_path / "run" / "checkpoints")
     for name in a:
         np.testing.assert_array_equal(a[name], b[name], err_msg=name)
-
-
-class _Clock:
-    """A clock on which two looks are always two seconds apart."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        self.now += 2.0
-        return self.now
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before(

@@ -212,7 +212,7 @@ def test_a_run_without_an_origin_is_used_but_not_given_one(ended: Path, state: s
     if state == "begun":
         begin(ended)
     said = io.StringIO()
-    record = fit(configure(ended.parent), Console(file=said, width=500))
+    record = fit(configure(ended.parent), console=Console(file=said, width=500))
     assert record.result is not None
     assert record.origin is None
     assert "does not say by which code" in said.getvalue()

@@ -14,10 +14,10 @@ from helpers.steps import assert_close, configure, run_steps, states_of, without
 from physjax import data
 from physjax.config import RECIPES, ConfigError
 from physjax.data import augment
-from physjax.train.setup import Task, epoch_order, stream_key
+from physjax.train.setup import TrainSetup, shuffle_indices, stream_key
 from physjax.train.sharding import compile_step, place
 from physjax.train.state import Metrics, init_state
-from physjax.train.step import eval_step, evaluation_starts, train_step
+from physjax.train.step import batch_starts, eval_step, train_step
 
 
 @pytest.fixture(scope="module")
@@ -54,9 +54,9 @@ def test_every_base_is_the_same_under_pmap(
     cut(monkeypatch)
     law = "spring" if base in ("alexnet", "resnet20") else "ring"
     monkeypatch.setattr(
-        Task,
+        TrainSetup,
         "model",
-        lambda task, folded=False: build_short(base, 10, law, axis_name=task.axis_name),
+        lambda setup, folded=False: build_short(base, 10, law, axis_name=setup.axis_name),
     )
     config = configure(optim={"learning_rate": 0.02, "schedule": "constant", "warmup": 0.0})
     start, _, one = states_of(config, noise, 1, 2)
@@ -131,14 +131,14 @@ def test_one_step_of_the_whole_is_gradient_descent_by_hand(noise: data.Dataset) 
             "weight_decay": 0.0,
         },
     )
-    task = Task(config, noise.info, 200)
-    params = init_state(task).params
+    setup = TrainSetup(config, noise.info, 200)
+    params = init_state(setup).params
     mean, std = np.array(noise.info.mean), np.array(noise.info.std)
     images = jnp.asarray((noise.train.images / 255 - mean) / std, jnp.float32)
 
     @jax.jit
     def loss(params: Any) -> jax.Array:
-        scores = jax.nn.log_softmax(task.model().apply({"params": params}, images))
+        scores = jax.nn.log_softmax(setup.model().apply({"params": params}, images))
         return -jnp.mean(scores[jnp.arange(200), noise.train.labels])
 
     expected = jax.tree.map(lambda p, g: p - 0.1 * g, params, jax.jit(jax.grad(loss))(params))
@@ -151,15 +151,17 @@ def test_short_last_batch_counts_only_its_examples(noise: data.Dataset) -> None:
     config = configure(
         model={"norm": "none"}, optim={"batch_size": 64, "drop_remainder": False, "ema": 0.0}
     )
-    task = Task(config, noise.info, 200)
-    assert task.steps_per_epoch == 4
+    setup = TrainSetup(config, noise.info, 200)
+    assert setup.steps_per_epoch == 4
     assert run_steps(config, noise, 1, 4).metrics.count == 200
-    dropped = Task(configure(optim={"batch_size": 64}), noise.info, 200)
+    dropped = TrainSetup(configure(optim={"batch_size": 64}), noise.info, 200)
     assert dropped.steps_per_epoch == 3
 
 
 def test_order_is_a_permutation_that_depends_on_seed_and_epoch() -> None:
-    orders = [np.asarray(epoch_order(seed, epoch, 50)) for seed, epoch in ((0, 0), (0, 1), (1, 0))]
+    orders = [
+        np.asarray(shuffle_indices(seed, epoch, 50)) for seed, epoch in ((0, 0), (0, 1), (1, 0))
+    ]
     for order in orders:
         np.testing.assert_array_equal(np.sort(order), np.arange(50))
     assert not np.array_equal(orders[0], orders[1])
@@ -181,19 +183,19 @@ def test_evaluation_counts_every_example_once(
     digits: data.Dataset, batch: int, shards: int
 ) -> None:
     config = configure(run={"eval_batch_size": batch})
-    task = Task(config, digits.info, 200, shards)
-    state = init_state(task)
+    setup = TrainSetup(config, digits.info, 200, shards)
+    state = init_state(setup)
     test = (digits.test.images, digits.test.labels)
     total = None
-    placed = place(task, (state.variables, *test))
-    call = compile_step(task, eval_step, *placed, np.int32(0))
-    for start in evaluation_starts(task, len(digits.test.labels)):
+    placed = place(setup, (state.variables, *test))
+    call = compile_step(setup, eval_step, *placed, np.int32(0))
+    for start in batch_starts(setup, len(digits.test.labels)):
         part = call(*placed, np.int32(start))
         total = part if total is None else total.merge(part)
     assert total is not None
     info = digits.info
     images = (digits.test.images / 255 - np.array(info.mean)) / np.array(info.std)
-    model = Task(config, info, 200).model()
+    model = TrainSetup(config, info, 200).model()
     logits = np.asarray(jax.jit(model.apply)(state.variables, jnp.asarray(images, jnp.float32)))
     guesses = logits.argmax(-1)
     # Another program, which may decide a near tie otherwise.
@@ -222,9 +224,9 @@ def test_a_loss_that_is_not_finite_is_remembered_by_its_step(digits: data.Datase
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(digits: data.Dataset) -> None:
     with pytest.raises(ConfigError, match=r"batch of 42 does not divide over 4.*--batch-size 40"):
-        Task(configure(optim={"batch_size": 42}), digits.info, 200, 4)
+        TrainSetup(configure(optim={"batch_size": 42}), digits.info, 200, 4)
     with pytest.raises(ConfigError, match=r"batch_size is 400.*200 training"):
-        Task(configure(optim={"batch_size": 400}), digits.info, 200)
+        TrainSetup(configure(optim={"batch_size": 400}), digits.info, 200)
 
 
 def test_bf16_trains_with_float32_parameters(digits: data.Dataset) -> None:
@@ -236,13 +238,13 @@ def test_bf16_trains_with_float32_parameters(digits: data.Dataset) -> None:
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_step_lowers_for_accelerators(digits: data.Dataset, platform: str) -> None:
     config = configure(model={"conv": "auto", "width": 1.0}, run={"precision": "bf16"})
-    task = Task(config, digits.info, 200)
-    state = jax.eval_shape(lambda: init_state(task))
+    setup = TrainSetup(config, digits.info, 200)
+    state = jax.eval_shape(lambda: init_state(setup))
     shapes = [
         jax.ShapeDtypeStruct(x.shape, x.dtype)
         for x in (digits.train.images, digits.train.labels, np.zeros(200, np.int32))
     ]
-    step = jax.jit(lambda state, *rest: train_step(task, state, *rest))
+    step = jax.jit(lambda state, *rest: train_step(setup, state, *rest))
     exported = jax.export.export(step, platforms=[platform])(state, *shapes)
     text = exported.mlir_module()
     # Three layers, each with one convolution forward and two backward, bar the images' gradient.

@@ -1,0 +1,76 @@
+"""What a finished run amounts to: its result.json; and whether an epoch's numbers are any."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from physjax import runtime
+from physjax.forces import get_law
+from physjax.models import law_name
+from physjax.records import (
+    DataFacts,
+    EpochRecord,
+    Result,
+    best_epoch,
+    best_test_accuracy,
+    median_images_per_second,
+    selection_criterion,
+)
+from physjax.train.diagnostics import law_parameters
+
+if TYPE_CHECKING:
+    from physjax.train.step import Evaluation
+    from physjax.train.trainer import Trainer
+
+
+def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
+    """The result of a run that has done all its steps; `evaluation`: of the test images then."""
+    epochs, dataset, info = trainer.epochs, trainer.dataset, trainer.dataset.info
+    last, best = epochs[-1], best_epoch(epochs)
+    assert best is not None
+    assert last.test_accuracy is not None
+    sizes = {"train": len(dataset.train), "test": len(dataset.test)}
+    if dataset.validation is not None:
+        sizes["validation"] = len(dataset.validation)
+    law = get_law(law_name(trainer.config.model))
+    return Result(
+        train_accuracy=last.train_accuracy,
+        test_accuracy=last.test_accuracy,
+        best_test_accuracy=best_test_accuracy(epochs),
+        best_epoch=best.epoch,
+        selected_by=selection_criterion(epochs),
+        epochs=len(epochs),
+        steps=trainer.step,
+        parameters=trainer.parameters,
+        wall_seconds=sum(e.seconds for e in epochs) + trainer.compile_seconds,
+        compile_seconds=trainer.compile_seconds,
+        images_per_second=median_images_per_second(epochs),
+        peak_memory_mib=runtime.peak_memory_mib(),
+        device=trainer.device,
+        versions=trainer.versions,
+        data=DataFacts(
+            name=info.name,
+            title=info.title,
+            version=info.version,
+            source=info.source,
+            fingerprint=info.fingerprint,
+            examples=sizes,
+            class_names=tuple(info.class_names),
+        ),
+        confusion=evaluation.confusion.tolist(),
+        law_parameters=law_parameters(trainer.state.params, law.init(1)),
+    )
+
+
+def not_finite(record: EpochRecord) -> str | None:
+    """What is infinite or not a number in an epoch's evaluation; None: nothing.
+
+    Bad parameters need not show in the loss of any training batch.
+    """
+    values = {"the test loss": record.test_loss, "the validation loss": record.validation_loss}
+    for layer, numbers in record.physics.items():
+        values.update({f"{name} of {layer}": value for name, value in numbers.items()})
+    bad = (what for what, value in values.items() if value is not None and not np.isfinite(value))
+    return next(bad, None)

@@ -1,0 +1,274 @@
+"""One session of a run: from its start, or its last checkpoint, to its end.
+
+It may be ended at any moment: the next session goes on from the last checkpoint and ends bit for
+bit where this one would have.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterable
+
+import jax
+import numpy as np
+
+from physjax import data, runtime
+from physjax.errors import Interrupted, NotFinite
+from physjax.records import DeviceFacts, EpochRecord, RunFolder, RunRecord
+from physjax.train import multihost
+from physjax.train.callbacks import Callback, Callbacks
+from physjax.train.compiled import CompiledSteps
+from physjax.train.journal import Journal
+from physjax.train.optimizer import make_schedule
+from physjax.train.result import make_result, not_finite
+from physjax.train.setup import TrainSetup
+from physjax.train.sharding import place
+from physjax.train.signals import Signals
+from physjax.train.state import NEVER, Metrics, init_state
+from physjax.train.step import Evaluation
+
+# Of several hosts. With steps of a tenth of a second, and 16 in a call, every 16 s.
+_CALLS_BETWEEN_SYNCS = 10
+
+
+class Trainer:
+    """Trains a network, evaluates it after its epochs, and keeps its folder.
+
+    Args:
+      setup: what the steps need.
+      dataset: its images.
+      folder: of the run, open and locked by the caller.
+      callbacks: who looks on.
+      signals: those that were caught so far and will be.
+      log: takes lines of text, with `loud=True` those that must not be missed.
+
+    Attributes:
+      state: parameters, optimiser and the epoch's metrics, on the devices; the next step takes its
+        buffers away, so what is kept must be copied.
+      step: steps done, over all sessions.
+      epoch: the one at hand, from 0.
+      parameters: how many numbers the network has.
+      compile_seconds: that compiling took.
+      step_seconds: that the calls of the compiled train steps took, in this session; where they are
+        not waited for (other platforms than a CPU), what it took to send them off.
+      images_per_second: of training, in the epoch so far.
+    """
+
+    def __init__(
+        self,
+        setup: TrainSetup,
+        dataset: data.Dataset,
+        folder: RunFolder,
+        callbacks: Iterable[Callback] = (),
+        *,
+        signals: Signals | None = None,
+        log: Callable[..., None] = lambda text, loud=False: None,
+    ) -> None:
+        self.setup, self.config = setup, setup.config
+        self.dataset, self.folder = dataset, folder
+        self.callbacks, self.signals, self.log = Callbacks(callbacks), signals or Signals(), log
+        # What only the record at the end needs is looked up now, not after hours.
+        self.device = DeviceFacts(**runtime.device_facts(setup.shards))
+        self.versions = runtime.versions()
+        self.step, self.epoch, self.parameters = 0, 0, 0
+        self.compile_seconds, self.step_seconds, self.images_per_second = 0.0, 0.0, 0.0
+        self._schedule = make_schedule(self.config.optim, setup.total_steps)
+        # A CPU's steps are long: to queue them ahead gains nothing and delays an answer to Ctrl-C.
+        self._synchronous = jax.default_backend() == "cpu"
+        per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
+        self._per_call = min(per_call, setup.steps_per_epoch)
+
+    @property
+    def epochs(self) -> list[EpochRecord]:
+        """The records of the epochs that have ended."""
+        return self.journal.epochs
+
+    def run(self) -> RunRecord:
+        """Train to the end and write the result.
+
+        Raises:
+          NotFinite: a loss became infinite or not a number.
+          Interrupted: a signal came; everything is saved.
+        """
+        with contextlib.ExitStack() as stack:
+            stack.callback(self.callbacks.close)
+            self.journal = Journal(self.folder, self.log)
+            stack.callback(self.journal.close)
+            # Where it fails, closing the checkpoints would wait for hosts that wait for this one.
+            with multihost.fail_together():
+                self.restore_or_init()
+                self.compile()
+                self.callbacks.on_start(self)
+                evaluation = None
+                for epoch in range(len(self.epochs), self.config.optim.epochs):
+                    self.epoch = epoch
+                    evaluation = self.run_epoch()
+                self.write_result(evaluation or self.evaluate("test"))
+        return self.folder.read()
+
+    def restore_or_init(self) -> None:
+        """Take the state of the last whole checkpoint, or the one before the first step."""
+        self.callbacks.on_phase(self, "restoring")
+        self.state = place(self.setup, init_state(self.setup))
+        saved = self.journal.restore(self.state)
+        if saved is not None:
+            self.state, self.step = saved, int(saved.step)
+            self.log(f"resumed {self.folder.path} at step {self.step} of {self.setup.total_steps}")
+        self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
+        self.stop_if_signalled()
+
+    def compile(self) -> None:
+        """Bring the images to the devices, and compile all that will be called."""
+        self.callbacks.on_phase(self, "compiling")
+        self._steps = CompiledSteps(self.setup, self.dataset)
+        runtime.trim_memory()
+        began = time.monotonic()
+        for _ in self._steps.compile(self.state, self._per_call):
+            self.stop_if_signalled()
+        self.compile_seconds = time.monotonic() - began
+        runtime.trim_memory()
+
+    def run_epoch(self) -> Evaluation | None:
+        """Train to the epoch's end, save, evaluate, and write its line.
+
+        Returns:
+          What the test images gave; None where `run.evaluate_every` leaves this epoch out.
+        """
+        began = time.monotonic()
+        metrics = self.train_epoch()
+        self.save()
+        config, physics = self.config, {}
+        test = held = None
+        every = config.run.evaluate_every
+        if (self.epoch + 1) % every == 0 or self.epoch + 1 == config.optim.epochs:
+            test = self.evaluate("test")
+            physics = self.callbacks.layer_metrics(self, test)
+        if "validation" in self._steps.splits:
+            held = self.evaluate("validation").metrics
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            step=self.step,
+            train_loss=metrics.loss,
+            train_accuracy=metrics.accuracy,
+            test_loss=None if test is None else test.metrics.loss,
+            test_accuracy=None if test is None else test.metrics.accuracy,
+            learning_rate=float(self._schedule(self.step - 1)),
+            images_per_second=self.images_per_second,
+            seconds=time.monotonic() - began,
+            validation_loss=None if held is None else held.loss,
+            validation_accuracy=None if held is None else held.accuracy,
+            physics=physics,
+        )
+        what = not_finite(record)
+        if what is not None:
+            raise self._not_finite(what, self.step)
+        self.journal.append(record)
+        self.callbacks.on_epoch_end(self, record)
+        return test
+
+    def train_epoch(self) -> Metrics:
+        """Do the steps that are left of the epoch; its training metrics."""
+        self.callbacks.on_phase(self, "training")
+        setup, began, first = self.setup, time.monotonic(), self.step
+        end = (self.epoch + 1) * setup.steps_per_epoch
+        if self.step % setup.steps_per_epoch == 0 and self.step < end:
+            self.state = self.state.replace(metrics=place(setup, Metrics.zero()))
+        order = self._steps.shuffle(self.state.seed, self.epoch)
+        synced, calls = began, 0
+        while self.step < end:
+            # Fewer at the end, and after a resume within a call of several steps.
+            repeat = min(self._per_call, end - self.step)
+            sent = time.perf_counter()
+            self.state = self._steps.train(self.state, order, repeat)
+            if self._synchronous:
+                jax.block_until_ready(self.state.step)
+            self.step_seconds += time.perf_counter() - sent
+            self.step += repeat
+            calls += 1
+            if self.should_sync(synced, calls):
+                synced = self.update_progress(self.fetch_metrics(), began, first)
+                self.stop_if_signalled()
+                if self.journal.should_save(self.config.run.checkpoint_minutes):
+                    self.save()
+        metrics = self.fetch_metrics()
+        self.update_progress(metrics, began, first)
+        return metrics
+
+    def should_sync(self, synced: float, calls: int) -> bool:
+        """Whether to look up from training, for callbacks, signals and the clock.
+
+        Hosts have different clocks and signals, and count calls.
+        """
+        if multihost.is_multihost():
+            return calls % (_CALLS_BETWEEN_SYNCS if self.callbacks.interval else 1) == 0
+        waited = time.monotonic() - synced
+        return waited >= self.callbacks.interval or self.signals.received is not None
+
+    def update_progress(self, metrics: Metrics, began: float, first: int) -> float:
+        """Tell the callbacks how far the epoch has come; what time it is.
+
+        Args:
+          metrics: of the epoch so far.
+          began: when this session began the epoch's steps.
+          first: the step that it began them at.
+        """
+        now = time.monotonic()
+        done = (self.step - first) * self.config.optim.batch_size
+        self.images_per_second = done / max(now - began, 1e-9)
+        self.callbacks.on_step(self, metrics)
+        return now
+
+    def fetch_metrics(self) -> Metrics:
+        """The epoch's training metrics so far. Raises NotFinite before anything is saved."""
+        metrics = jax.tree.map(np.array, self.state.metrics)
+        if metrics.bad_step != NEVER:
+            raise self._not_finite("the loss", int(metrics.bad_step) + 1)
+        return metrics
+
+    def evaluate(self, name: str) -> Evaluation:
+        """Evaluate the network on the images of a split, `test` or `validation`."""
+        self.callbacks.on_phase(self, "evaluating")
+        total: Evaluation | None = None
+        for part in self._steps.evaluate(self.state.variables, name):
+            total = part if total is None else total.merge(part)
+            self.stop_if_signalled()
+        assert total is not None
+        return total
+
+    def _not_finite(self, what: str, step: int) -> NotFinite:
+        return NotFinite(
+            what,
+            step,
+            f"the last good checkpoint stays in {self.folder.checkpoints}; a lower --learning-rate "
+            "may help",
+        )
+
+    def stop_if_signalled(self) -> None:
+        """Stop, with everything saved, where a signal has come."""
+        received = multihost.allmax(self.signals.received or 0)
+        if received:
+            if self.step:
+                self.save()
+            self.journal.close()
+            raise Interrupted(received, self.folder.path, f"at step {self.step}")
+
+    def save(self) -> None:
+        """Begin to write a checkpoint of the state as it is now, unless its step has one."""
+        self.callbacks.on_phase(self, "saving")
+        self.journal.save(self.state, self.step)
+
+    def write_result(self, evaluation: Evaluation) -> None:
+        """Save the last step and write what the run came to."""
+        self.save()
+        result = make_result(self, evaluation)
+        # The result stands for what is on the disk.
+        self.journal.wait()
+        if multihost.is_lead_host():
+            self.folder.write_result(result)
+        self.callbacks.on_end(self, result)
+
+
+def _steps_per_call(platform: str) -> int:
+    """On XLA:CPU a convolution in a loop body is hundreds of times slower than outside one."""
+    return 1 if platform == "cpu" else 16
