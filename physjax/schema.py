@@ -30,6 +30,9 @@ _STRICT = ConfigDict(
     strict=True, extra="forbid", allow_inf_nan=False, use_attribute_docstrings=True
 )
 _SHOWN_ERRORS = 3
+OWN = "own"
+"""The field of a part of the config that is open: messages name what is in it as if it stood in the
+part itself."""
 
 
 @dataclass_transform(frozen_default=True)
@@ -92,10 +95,13 @@ def parse_json(text: str, where: str, error: type[UserError] = UserError) -> Any
         raise error(f"{where} is not valid JSON: {_short(str(problem))}") from None
 
 
-def check(kind: Any, value: Any, name: str, error: type[UserError] = UserError) -> None:
-    """Raise `error` where `value` is none of type `kind`, an annotation with its limits."""
+def check(kind: Any, value: Any, name: str, error: type[UserError] = UserError) -> Any:
+    """`value` as type `kind`, an annotation with its limits, has it: a whole number as a real one.
+
+    Raises `error` where it is none.
+    """
     try:
-        _adapter(kind).validate_python(_plain(value))
+        return _adapter(kind).validate_python(_plain(value))
     except ValidationError as refused:
         raise error(describe(refused, kind, name)) from None
 
@@ -203,7 +209,8 @@ def _line(error: Any, kind: Any, name: str) -> str:
 
 def _is_place(part: Any) -> bool:
     # In unions pydantic adds the member's name, like `int` or `literal['a','b']`.
-    return isinstance(part, int) or (part.isidentifier() and part not in ("int", "str", "float"))
+    unnamed = ("int", "str", "float", OWN)
+    return isinstance(part, int) or (part.isidentifier() and part not in unnamed)
 
 
 def _inside(kind: Any, place: Iterable[str]) -> Any:

@@ -8,16 +8,28 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
 from physjax.cli import options
-from physjax.config import SETTINGS, Config, ConfigError, parse_settings, recipe, to_dict
+from physjax.config import (
+    Config,
+    ConfigError,
+    Keyword,
+    get_setting,
+    parse_settings,
+    recipe,
+    to_dict,
+)
 from physjax.errors import Interrupted, NotFinite, UserError
 from physjax.train import output
+
+if TYPE_CHECKING:
+    from physjax.forces import ForceLaw
+    from physjax.rules import LearningRule
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option without a value and without a `--no-` twin."""
@@ -29,7 +41,9 @@ class Command:
 
     config: Annotated[Config, tyro.conf.arg(name="")] = field(default_factory=Config)
     set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
-    """Fields of the config by their dotted names: --set optim.epochs=3 model.width=0.5"""
+    """Fields of the config by their dotted names: --set optim.epochs=3 model.width=0.5, or as
+    options: --optim.epochs 3. Settings of a law or rule are given so: --law.length 4; with
+    --law NAME or --update-rule NAME, --help lists them"""
     dry_run: Flag = False
     """Print the resolved config as JSON and stop."""
     summary: Flag = False
@@ -59,12 +73,43 @@ def parse(argv: Sequence[str] | None = None, description: str | None = None) -> 
     except argparse.ArgumentError:
         name = "fast"
     start = recipe(name)
+    if {"--help", "-h"} & {*arguments}:
+        description = "\n\n".join([description or "", *_settings_help(arguments)])
     command = options.parse(Command, arguments, Command(config=start), description, compact=True)
     settings = parse_settings(text for group in command.set for text in group)
     for key in settings:
-        if SETTINGS[key].get(command.config) != SETTINGS[key].get(start):
+        setting = get_setting(key)
+        if setting.get(command.config) != setting.get(start):
             raise ConfigError(f"{key} is set twice, by --set and by --{options.flag(key)}")
     return dataclasses.replace(command, config=command.config.set_all(settings), set=())
+
+
+def _settings_help(arguments: Sequence[str]) -> list[str]:
+    """A paragraph on the settings of the law and of the rule that `arguments` name."""
+    asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    asked.add_argument("--law")
+    asked.add_argument("--update-rule", "--update_rule")
+    try:
+        names = asked.parse_known_args(arguments)[0]
+    except argparse.ArgumentError:
+        return []
+    found: list[tuple[str, ForceLaw | LearningRule]] = []
+    if names.law is not None:
+        from physjax.forces import get_law
+
+        found.append(("law", get_law(names.law)))
+    if names.update_rule is not None:
+        from physjax.rules import get_rule
+
+        found.append(("rule", get_rule(names.update_rule)))
+    return [
+        "\n".join([f"Settings of {part} {chosen.name}:", *_listed(part, chosen.settings)])
+        for part, chosen in found
+    ]
+
+
+def _listed(part: str, settings: Mapping[str, Keyword]) -> list[str]:
+    return [f"  --{part}.{keyword}" for keyword in settings.values()] or ["  none"]
 
 
 def dump(config: Config) -> str:

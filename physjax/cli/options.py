@@ -1,6 +1,7 @@
 """The options of a training run's command line, made of the fields of the config.
 
-An option is a field: `--epochs` is `optim.epochs`, which `--set optim.epochs=3` sets too.
+An option is a field: `--epochs` is `optim.epochs`, which `--optim.epochs 3` and
+`--set optim.epochs=3` set too. So are the settings of a law or rule: `--law.length 4`.
 """
 
 from __future__ import annotations
@@ -18,25 +19,28 @@ import tyro
 from tyro import constructors
 
 from physjax import schema
-from physjax.config import RECIPES, SETTINGS, Config, ConfigError
+from physjax.config import RECIPES, SETTINGS, Config, ConfigError, LawConfig
 from physjax.config.names import check_name, check_text
+from physjax.data.catalog import DATASETS
+from physjax.forces import LAWS
+from physjax.models import MODELS
+from physjax.rules import RULES
 
 T = TypeVar("T")
 
-MODELS = (
-    *("cnn", "alexnet", "physics", "vgg11", "vgg16", "googlenet", "resnet18", "resnet20"),
-    "densenet",
-)
-RULES = ("backprop", "coupled", "feedback-alignment")
-LAWS = ("none", "ring", "spring", "divisive", "lrn")
-DATASETS = ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "digits")
-"""What help shows, and what is in the registries that it would take too long to import."""
+PARTS = {
+    name: kind
+    for name, kind in typing.get_type_hints(Config).items()
+    if dataclasses.is_dataclass(kind)
+}
+"""The parts of a config, by name."""
+_DOTTED = re.compile(rf"--({'|'.join(PARTS)})\.([A-Za-z_][\w-]*)(=.*)?", re.DOTALL)
 
 _FLAGS = {"model.name": "model"}
 _CHOICES = {
-    "model.name": MODELS,
+    "model.name": tuple(MODELS),
     "model.law": ("default", *LAWS),
-    "rule.update_rule": RULES,
+    "rule.update_rule": tuple(RULES),
     "data.dataset": ("auto", *DATASETS),
 }
 
@@ -71,7 +75,7 @@ def parse(
     exit code 2, as does `--help` with 0.
     Raises ConfigError for an option that is given twice, and for text that is not UTF-8.
     """
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = _dotted_as_set(sys.argv[1:] if argv is None else argv)
     _check(words)
     registry = constructors.ConstructorRegistry()
     registry.struct_rule(_unchecked)
@@ -104,6 +108,21 @@ def _wrapped(text: str) -> str:
     return "\n".join(blocks)
 
 
+def _dotted_as_set(argv: Sequence[str]) -> list[str]:
+    """`argv` with `--law.length 4` written as `--set law.length=4`."""
+    words: list[str] = []
+    left = iter(argv)
+    for word in left:
+        found = _DOTTED.fullmatch(word)
+        if found is None:
+            words.append(word)
+            continue
+        part, name, value = found.groups()
+        value = f"={next(left, '')}" if value is None else value
+        words += ["--set", f"{part}.{name.replace('-', '_')}{value}"]
+    return words
+
+
 def folder_name(name: str, option: str) -> str:
     """`name`, if it can be a folder's. Raises ConfigError, naming the option."""
     try:
@@ -127,22 +146,20 @@ class _Later:
         return self.kind(**parts)
 
 
-_PARTS = {
-    name: kind
-    for name, kind in typing.get_type_hints(Config).items()
-    if dataclasses.is_dataclass(kind)
-}
-
-
 def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstructorSpec | None:
-    if info.type is not Config and info.type not in _PARTS.values():
+    if info.type is not Config and info.type not in PARTS.values():
         return None
     kind = typing.cast(type, info.type)
-    names = {part: name for name, part in _PARTS.items()}
+    names = {part: name for name, part in PARTS.items()}
     fields = []
+    kept = {}
     for f in dataclasses.fields(kind):
         key = f"{names.get(kind, '')}.{f.name}"
         hint: Any = typing.get_type_hints(kind)[f.name]
+        if f.name == schema.OWN or hint is LawConfig:
+            # Settings of a law or rule, which are given by --set or their dotted names.
+            kept[f.name] = getattr(info.default, f.name)
+            continue
         if key in SETTINGS:
             shown = f"{{{','.join(_CHOICES[key])}}}" if key in _CHOICES else None
             hint = Annotated[hint, tyro.conf.arg(name=flag(key), metavar=shown)]
@@ -158,7 +175,7 @@ def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstruc
             )
         )
     return constructors.StructConstructorSpec(
-        instantiate=lambda **values: _Later(kind, values), fields=tuple(fields)
+        instantiate=lambda **values: _Later(kind, kept | values), fields=tuple(fields)
     )
 
 

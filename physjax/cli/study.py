@@ -17,6 +17,9 @@ import tyro
 from physjax import runtime
 from physjax.cli import options
 from physjax.config import RECIPES, ConfigError
+from physjax.data.catalog import DATASETS
+from physjax.forces import LAWS
+from physjax.models import MODELS
 from physjax.study.design import Study
 from physjax.study.files import arm_settings, from_options, read_toml
 from physjax.study.folder import StudyFolder
@@ -30,11 +33,11 @@ class Command:
     """The study's folder below results_dir. None: the name of the grid's file."""
     grid: Path | None = None
     """A TOML file with the grid. Without it and without models: the study.toml of the folder."""
-    models: Annotated[tuple[str, ...], options.choices(options.MODELS)] = ()
+    models: Annotated[tuple[str, ...], options.choices(tuple(MODELS))] = ()
     """Base models."""
-    laws: Annotated[tuple[str, ...], options.choices(options.LAWS)] = ()
+    laws: Annotated[tuple[str, ...], options.choices(tuple(LAWS))] = ()
     """Force laws; none given: none ring."""
-    datasets: Annotated[tuple[str, ...], options.choices(options.DATASETS)] = ()
+    datasets: Annotated[tuple[str, ...], options.choices(tuple(DATASETS))] = ()
     """Data sets; none given: cifar10."""
     seeds: int | None = None
     """How many, from 0. Not given: 3."""

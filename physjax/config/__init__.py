@@ -1,17 +1,18 @@
 """The configuration of a run: its fields, the recipes, and the dotted names that set them."""
 
+from physjax.config.config import Config, nested
 from physjax.config.fields import (
     AugmentConfig,
-    Config,
     ConfigError,
     DataConfig,
+    LawConfig,
     ModelConfig,
     OptimConfig,
     RuleConfig,
     RunConfig,
     Trait,
-    nested,
 )
+from physjax.config.keywords import Keyword, bind, checked, keywords
 from physjax.config.settings import (
     RECIPES,
     SETTINGS,
@@ -23,6 +24,7 @@ from physjax.config.settings import (
     parse_settings,
     recipe,
     run_name,
+    settings_of,
     to_dict,
     without_effect,
 )
@@ -34,20 +36,26 @@ __all__ = [
     "Config",
     "ConfigError",
     "DataConfig",
+    "Keyword",
+    "LawConfig",
     "ModelConfig",
     "OptimConfig",
     "RuleConfig",
     "RunConfig",
     "Setting",
     "Trait",
+    "bind",
+    "checked",
     "differences",
     "from_dict",
     "get_setting",
     "identity",
+    "keywords",
     "nested",
     "parse_settings",
     "recipe",
     "run_name",
+    "settings_of",
     "to_dict",
     "without_effect",
 ]

@@ -1,4 +1,4 @@
-"""The fields of a config: what each may hold, what it is for, and its default.
+"""The parts of a config: what each field may hold, what it is for, and its default.
 
 The defaults are those of the recipe `fast`.
 """
@@ -10,10 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from immutabledict import immutabledict
+from pydantic import AfterValidator, Field, model_validator
+from pydantic_core import ArgsKwargs
 
 from physjax import schema
-from physjax.config.names import Name, OutputPath, PathText, Word
+from physjax.config.names import Name, OutputPath, PathText, SettingName, SettingValue, Word
 from physjax.errors import UserError
 
 
@@ -32,8 +34,7 @@ class Trait:
     option_of: str = ""
     """The field whose choice (of a law, a rule, ...) decides whether this one has an effect."""
     needs: tuple[str, ...] = ()
-    """The choices of `option_of` that have it. Empty: the chosen law or rule says, in its
-    `options`."""
+    """The choices of `option_of` that have it. Empty: the chosen law says."""
 
 
 _PLACE = Trait(incidental=True)
@@ -144,23 +145,53 @@ class OptimConfig:
     """Drop the last, short batch of an epoch; False trains on it too (without a norm only)."""
 
 
+def _frozen(own: Mapping[str, Any]) -> Mapping[str, Any]:
+    return immutabledict(own)
+
+
+Own = Annotated[Mapping[SettingName, SettingValue], AfterValidator(_frozen)]
+"""Settings that a law or rule has of its own, by name, unlike their defaults. What there is, and
+what it may hold, says the law or rule itself."""
+
+
+class _Open:
+    """A part of the config in which the settings `own` stand beside its fields."""
+
+    own: Own
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, values: Any) -> Any:
+        given = values.kwargs if isinstance(values, ArgsKwargs) else values
+        if not isinstance(given, Mapping):
+            return values
+        fields = {f.name for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        own = {name: value for name, value in given.items() if name not in fields}
+        kept = {name: value for name, value in given.items() if name in fields}
+        if own:
+            kept[schema.OWN] = {**kept.get(schema.OWN, {}), **own}
+        return ArgsKwargs(values.args, kept) if isinstance(values, ArgsKwargs) else kept
+
+
+@schema.strict(ConfigError, "law")
+class LawConfig(_Open):
+    """Settings of the chosen force law (`ForceLaw.settings`)."""
+
+    own: Own = field(default_factory=immutabledict)
+
+
 @schema.strict(ConfigError, "rule")
-class RuleConfig:
-    """How the network learns (`physjax.rules`)."""
+class RuleConfig(_Open):
+    """How the network learns (`physjax.rules`), and settings of the chosen rule."""
 
     update_rule: Word = "backprop"
     """A name in `physjax.rules.RULES`; `coupled`: resistances between the channels learn by the
     paper's Eq. (1)."""
-    gamma: Annotated[Factor, Trait(option_of="rule.update_rule")] = 1e-3
-    """Learning rate of the resistances in Eq. (1), per step; 0: they stay at 1."""
-    eta: Annotated[Positive, Trait(option_of="rule.update_rule")] = 1.0
-    """Nudge amplitude: how far the clamped state moves along minus the loss gradient."""
-    resistance_min: Annotated[float, Field(gt=0, le=1), Trait(option_of="rule.update_rule")] = 0.1
-    """Resistances are clipped to [resistance_min, resistance_max]."""
-    resistance_max: Annotated[float, Field(ge=1, le=1e6), Trait(option_of="rule.update_rule")] = (
-        10.0
-    )
-    """Resistances are clipped to [resistance_min, resistance_max]."""
+    own: Own = field(default_factory=immutabledict)
+
+
+OPEN = {"law": "model.law", "rule": "rule.update_rule"}
+"""The parts of the config with settings of their own, and the choice that decides which."""
 
 
 @schema.strict(ConfigError, "run")
@@ -197,74 +228,3 @@ class RunConfig:
     """Save within a long epoch too, whenever this long has passed; every epoch ends with a save."""
     tensorboard: Annotated[bool, _PLACE] = False
     """Write TensorBoard events too (extra `tensorboard`)."""
-
-
-RECIPE_NAMES = ("fast", "paper", "smoke")
-"""The keys of `physjax.config.RECIPES`."""
-
-
-@schema.strict(ConfigError)
-class Config:
-    """Everything that a run needs to know."""
-
-    recipe: str = "fast"
-    """The recipe that this config started from: a key of `RECIPES`."""
-    data: DataConfig = field(default_factory=DataConfig)
-    augment: AugmentConfig = field(default_factory=AugmentConfig)
-    model: ModelConfig = field(default_factory=ModelConfig)
-    optim: OptimConfig = field(default_factory=OptimConfig)
-    rule: RuleConfig = field(default_factory=RuleConfig)
-    run: RunConfig = field(default_factory=RunConfig)
-
-    @model_validator(mode="after")
-    def _fits_together(self) -> Config:
-        if self.recipe not in RECIPE_NAMES:
-            raise ValueError(schema.unknown("recipe", self.recipe, RECIPE_NAMES))
-        if self.model.norm == "batch" and not self.optim.drop_remainder:
-            raise ValueError(
-                "drop_remainder is False with norm 'batch': the statistics of a short, padded "
-                "batch would be wrong; choose --norm none or --drop-remainder"
-            )
-        return self
-
-    def replace(self, **parts: Any) -> Config:
-        """A Config with the given fields changed: `replace(model={"name": "cnn"}, optim={...})`.
-
-        Args:
-          parts: for each part of the config a dictionary of fields, or a whole part; `recipe`.
-
-        Raises:
-          ConfigError: a field does not exist, or a value cannot be.
-        """
-        changed = {}
-        for name, value in parts.items():
-            old = getattr(self, name, None)
-            if isinstance(value, Mapping) and dataclasses.is_dataclass(old):
-                known = [f.name for f in dataclasses.fields(old)]
-                for key in value:
-                    if key not in known:
-                        raise ConfigError(
-                            schema.unknown("field", f"{name}.{key}", known, last=str(key))
-                        )
-                value = dataclasses.replace(old, **value)  # type: ignore[type-var]
-            changed[name] = value
-        return dataclasses.replace(self, **changed)
-
-    def set(self, key: str, value: Any) -> Config:
-        """A Config with one field changed: `set("optim.epochs", 3)`."""
-        return self.set_all({key: value})
-
-    def set_all(self, settings: Mapping[str, Any]) -> Config:
-        """A Config with fields changed, given by their dotted names."""
-        return self.replace(**nested(settings))
-
-
-def nested(settings: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """{"optim.epochs": 3} -> {"optim": {"epochs": 3}}."""
-    parts: dict[str, dict[str, Any]] = {}
-    for key, value in settings.items():
-        part, dot, name = key.partition(".")
-        if not (part and dot and name):
-            raise ConfigError(f"{schema.show(key)} is no field; name it as in optim.epochs")
-        parts.setdefault(part, {})[name] = value
-    return parts

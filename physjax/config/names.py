@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, PlainValidator
 
+from physjax.schema import OWN
+
+_LARGEST = 1e300
+"""Of a setting's absolute value: JSON and TOML hold it in every program."""
 _UNREADABLE = "[]*?\\"
 """Orbax takes a checkpoint's path for a pattern, and finds none that has one of these in it."""
 
@@ -38,6 +42,28 @@ def _check_word(word: str) -> str:
     return word
 
 
+def check_setting_name(name: str) -> str:
+    """`name`, if a setting of a law or rule can have it. Raises ValueError that says what it must
+    be."""
+    if not name.isidentifier() or len(name.encode()) > 64:
+        raise ValueError("it must be a name of letters, digits and '_', of at most 64 bytes")
+    if name in (OWN, "update_rule"):
+        raise ValueError("it must be another name: that one is taken")
+    return name
+
+
+def check_setting(value: object) -> object:
+    """`value`, if a setting of a law or rule can have it. Raises ValueError that says what it must
+    be."""
+    if isinstance(value, str):
+        check_text(value)
+        if len(value.encode()) > 200:
+            raise ValueError("it must have at most 200 bytes")
+    elif not (isinstance(value, bool | int | float) and abs(value) <= _LARGEST):
+        raise ValueError("it must be a finite number, true or false, or text")
+    return value
+
+
 def _check_path(path: str) -> str:
     check_text(path)
     if not path:
@@ -57,6 +83,10 @@ Name = Annotated[str, AfterValidator(check_name)]
 """A folder's name, at most 200 bytes."""
 Word = Annotated[str, AfterValidator(_check_word)]
 """A name that is a part of a folder's, at most 64 bytes."""
+SettingName = Annotated[str, AfterValidator(check_setting_name)]
+"""The name of a setting that a law or rule has."""
+SettingValue = Annotated[bool | int | float | str, PlainValidator(check_setting)]
+"""What such a setting may hold; the law or rule narrows it."""
 PathText = Annotated[str, AfterValidator(_check_path)]
 """A path that is read."""
 OutputPath = Annotated[str, AfterValidator(_check_output_path)]

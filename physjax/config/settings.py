@@ -17,44 +17,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from physjax import schema
-from physjax.config.fields import (
-    AugmentConfig,
-    Config,
-    ConfigError,
-    DataConfig,
-    ModelConfig,
-    OptimConfig,
-    RuleConfig,
-    RunConfig,
-    Trait,
-    nested,
-)
-
-__all__ = [
-    "RECIPES",
-    "SETTINGS",
-    "AugmentConfig",
-    "Config",
-    "ConfigError",
-    "DataConfig",
-    "ModelConfig",
-    "OptimConfig",
-    "RuleConfig",
-    "RunConfig",
-    "Setting",
-    "Trait",
-    "differences",
-    "from_dict",
-    "get_setting",
-    "identity",
-    "nested",
-    "parse_settings",
-    "recipe",
-    "run_name",
-    "to_dict",
-    "without_effect",
-]
-
+from physjax.config.config import Config, nested
+from physjax.config.fields import OPEN, ConfigError, Trait
+from physjax.config.names import SettingValue, check_setting_name
 
 RECIPES: dict[str, Config] = {
     # The defaults: 32x32 images, batch norm, Nesterov SGD with a warm-up and decay.
@@ -110,9 +75,10 @@ class Setting:
     doc: str
 
     def get(self, config: Config) -> Any:
-        """Its value in `config`."""
+        """Its value in `config`; None for a setting of a law or rule that is at its default."""
         part, _, name = self.key.partition(".")
-        return getattr(getattr(config, part), name)
+        found = getattr(config, part)
+        return getattr(found, name) if self.key in SETTINGS else found.own.get(name)
 
 
 def _settings() -> dict[str, Setting]:
@@ -123,6 +89,8 @@ def _settings() -> dict[str, Setting]:
         hints = typing.get_type_hints(kind, include_extras=True)
         docs = kind.__pydantic_fields__  # type: ignore[union-attr]
         for f in dataclasses.fields(kind):
+            if f.name == schema.OWN:
+                continue
             hint, key = hints[f.name], f"{part}.{f.name}"
             traits = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Trait)]
             found[key] = Setting(
@@ -132,15 +100,24 @@ def _settings() -> dict[str, Setting]:
 
 
 SETTINGS: dict[str, Setting] = _settings()
-"""Every field of the config, by its dotted name."""
+"""Every field of the config, by its dotted name; the settings of single laws and rules apart."""
 
 
 def get_setting(key: str) -> Setting:
-    """The field of that dotted name. Raises ConfigError with the nearest that exists."""
+    """The field of that dotted name, or the setting of a law or rule, which may not exist.
+
+    Raises ConfigError with the nearest that exists.
+    """
     if key in SETTINGS:
         return SETTINGS[key]
     part, dot, name = str(key).partition(".")
-    parts = list(dict.fromkeys(k.partition(".")[0] for k in SETTINGS))
+    if dot and part in OPEN:
+        try:
+            check_setting_name(name)
+        except ValueError as error:
+            raise ConfigError(f"{schema.show(key)} names no setting; {error}") from None
+        return Setting(key, SettingValue, Trait(option_of=OPEN[part]), "")
+    parts = list(dict.fromkeys([*(k.partition(".")[0] for k in SETTINGS), *OPEN]))
     if not dot:
         of = [k for k in SETTINGS if k.endswith(f".{part}")]
         hint = f"; did you mean {of[0]!r}?" if of else schema.suggestion(part, parts)
@@ -152,6 +129,16 @@ def get_setting(key: str) -> Setting:
         raise ConfigError(schema.unknown("part of a config", part, parts))
     names = [k.partition(".")[2] for k in SETTINGS if k.startswith(f"{part}.")]
     raise ConfigError(schema.unknown("field", str(key), names, last=name))
+
+
+def settings_of(config: Config) -> dict[str, Any]:
+    """Everything that `config` holds, by dotted name: its fields, and its law's and rule's own
+    settings that are not at their defaults."""
+    found = {key: setting.get(config) for key, setting in SETTINGS.items()}
+    for part in OPEN:
+        own = getattr(config, part).own
+        found |= {f"{part}.{name}": own[name] for name in sorted(own)}
+    return found
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
@@ -200,7 +187,9 @@ def _as_toml(text: str) -> list[Any]:
 
 def to_dict(config: Config) -> dict[str, Any]:
     """`config` as nested plain dictionaries, ready for JSON."""
-    return dataclasses.asdict(config)
+    values: dict[str, Any] = {"recipe": config.recipe}
+    parts = [f.name for f in dataclasses.fields(config) if f.name != "recipe"]
+    return values | {part: {} for part in parts} | nested(settings_of(config))
 
 
 def from_dict(values: Any, where: str = "config") -> Config:
@@ -211,20 +200,24 @@ def from_dict(values: Any, where: str = "config") -> Config:
 def identity(config: Config) -> dict[str, Any]:
     """What decides the result, by dotted name: what a resumed run must agree in."""
     return {"recipe": config.recipe} | {
-        key: setting.get(config)
-        for key, setting in SETTINGS.items()
-        if not setting.trait.incidental
+        key: value
+        for key, value in settings_of(config).items()
+        if not get_setting(key).trait.incidental
     }
 
 
 def differences(one: Config, other: Config) -> list[str]:
     """Lines `part.field: one -> other` for each field in which the identities differ."""
-    theirs = identity(other)
+    ours, theirs = identity(one), identity(other)
     return [
-        f"{key}: {value!r} -> {theirs[key]!r}"
-        for key, value in identity(one).items()
-        if value != theirs[key]
+        f"{key}: {_shown(ours, key)} -> {_shown(theirs, key)}"
+        for key in {**ours, **theirs}
+        if ours.get(key) != theirs.get(key)
     ]
+
+
+def _shown(values: Mapping[str, Any], key: str) -> str:
+    return repr(values[key]) if key in values else "its default"
 
 
 def without_effect(config: Config, chosen: Mapping[str, tuple[str, Collection[str]]]) -> list[str]:
@@ -266,7 +259,7 @@ def run_name(config: Config) -> str:
     changed = {
         key: value
         for key, value in identity(config).items()
-        if value != usual[key] and key not in _IN_THE_NAME
+        if value != usual.get(key) and key not in _IN_THE_NAME
     }
     law = "" if config.model.law == "default" else f"-{config.model.law}"
     name = f"{config.model.name}{law}-{config.data.dataset}-{config.recipe}-seed{config.run.seed}"

@@ -4,12 +4,15 @@
 `from_arrays` makes one of one's own images.
 """
 
-from physjax.data.arrays import from_arrays
-from physjax.data.catalog import DATASETS
-from physjax.data.loading import load, resolve, select
-from physjax.data.preparing import prepare
-from physjax.data.spec import DatasetSpec
-from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
+from etils import epy
+
+with epy.lazy_api_imports(globals()):
+    from physjax.data.arrays import from_arrays
+    from physjax.data.catalog import DATASETS
+    from physjax.data.loading import load, resolve, select
+    from physjax.data.preparing import prepare
+    from physjax.data.spec import DatasetSpec
+    from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 
 __all__ = [
     "DATASETS",

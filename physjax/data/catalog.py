@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from physjax.config.registry import Registry
 from physjax.data.digits import load_digits
 from physjax.data.spec import Archive, DatasetSpec
 
@@ -211,7 +212,9 @@ _SPECS = (
     ),
 )
 
-DATASETS: dict[str, DatasetSpec] = {spec.name: spec for spec in _SPECS}
+DATASETS: Registry[DatasetSpec] = Registry("data set", "physjax.data.spec:DatasetSpec")
+for _spec in _SPECS:
+    DATASETS.add(_spec)
 
 # The repository of its publishers at 55506a9, as Debian packages it (dataset-fashion-mnist).
 _FASHION_MNIST = "06f9aebbf7b5978c0d99e93593da605ff1e7c09121998ff42ad93e58d1abf164"

@@ -23,7 +23,6 @@ from physjax.data import augment
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from physjax.evaluate.metrics import ClassificationMetrics, classification_metrics
 from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_robustness
-from physjax.models import law_name
 from physjax.nn.fold import fold, foldable
 from physjax.records import RecordError, RunFolder
 from physjax.train.checkpoint import Checkpoints
@@ -146,9 +145,8 @@ def restore(setup: TrainSetup, checkpoints: Path, step: int) -> tuple[Mapping[st
         store.close()
     if state is None:
         raise CheckpointError(f"{checkpoints} has no checkpoint of step {step}, the run's last")
-    law = law_name(setup.config.model)
-    connection = setup.rule.connection
-    if foldable(law) and (law != "none" or connection.params):
+    law, connection = setup.law, setup.rule.connection
+    if foldable(law) and (law.name != "none" or connection.params):
         return fold(state.variables, law, connection), True
     return state.variables, False
 

@@ -3,21 +3,31 @@
 A new law is one file with a :class:`ForceLaw` in it and one line in `LAWS`.
 """
 
-from physjax.forces.divisive import DIVISIVE
-from physjax.forces.law import ForceLaw, LawError, Params
-from physjax.forces.law import check as check_law
-from physjax.forces.lrn import LRN
-from physjax.forces.none import NONE
-from physjax.forces.ring import RING, neighbor_sum
-from physjax.forces.spring import SPRING
+from etils import epy
 
-LAWS: dict[str, ForceLaw] = {law.name: law for law in (NONE, RING, SPRING, DIVISIVE, LRN)}
+from physjax.config.registry import Registry
+
+LAWS: "Registry[ForceLaw]" = Registry(
+    "force law",
+    "physjax.forces.law:ForceLaw",
+    {
+        "none": "physjax.forces.none",
+        "ring": "physjax.forces.ring",
+        "spring": "physjax.forces.spring",
+        "divisive": "physjax.forces.divisive",
+        "lrn": "physjax.forces.lrn",
+    },
+)
+"""By name; each file is imported when its law is first asked for."""
+
+with epy.lazy_api_imports(globals()):
+    from physjax.forces.law import ForceLaw, LawError, Params
+    from physjax.forces.law import check as check_law
+    from physjax.forces.ring import neighbor_sum
 
 __all__ = ["LAWS", "ForceLaw", "LawError", "Params", "check_law", "get_law", "neighbor_sum"]
 
 
-def get_law(name: str) -> ForceLaw:
-    """The law of that name. Raises ValueError with the names that exist."""
-    if name not in LAWS:
-        raise ValueError(f"there is no force law {name!r}; the laws are {', '.join(LAWS)}")
-    return LAWS[name]
+def get_law(name: str) -> "ForceLaw":
+    """The law of that name. Raises ConfigError with the names that exist."""
+    return LAWS.get_named(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from physjax.config import Keyword, bind, checked, keywords
 from physjax.errors import UserError
 
 Params = Mapping[str, jax.Array]
@@ -33,6 +34,11 @@ class ForceLaw:
     a layer starts as its plain twin; a control from the literature that has fixed constants instead
     says so by `starts_plain`.
 
+    Keyword-only arguments of `force` are the law's settings: `--law.NAME`, or `law.NAME` in a
+    config, chooses a value within the limits of the annotation. `init` gets those that it names.
+
+        def _force(params, y, *, length: Annotated[float, Field(gt=0)] = 2.0): ...
+
     `form` says how the force depends on y, and with it where the force acts. Both claims are
     checked by numbers where a layer or `physjax.nn.fold` first meets the law (:func:`check`).
 
@@ -43,7 +49,8 @@ class ForceLaw:
     - "general": on the activations, after the norm or, with `after_activation`, after the
       nonlinearity and the pool that follows it. It does not fold.
 
-    Raises ValueError for a force after the activation that is not "general".
+    Raises ValueError for a force after the activation that is not "general", and for a setting
+    without a default.
     """
 
     name: str
@@ -51,8 +58,8 @@ class ForceLaw:
     """The force on channel c, in one line of text."""
     source: str
     """Where the law comes from."""
-    force: Callable[[Params, jax.Array], jax.Array]
-    init: Callable[[int], dict[str, np.ndarray]] = _no_params
+    force: Callable[..., jax.Array]
+    init: Callable[..., dict[str, np.ndarray]] = _no_params
     """Start values of the law's own parameters for C channels, by name, the strength apart."""
     has_strength: bool = False
     after_activation: bool = False
@@ -61,17 +68,27 @@ class ForceLaw:
     """Whether zero parameters leave the plain layer."""
     form: Literal["constant", "linear", "general"] = "general"
 
-    @property
-    def options(self) -> tuple[str, ...]:
-        """The fields of the config's `model` that this law reads."""
-        return ("interaction_strength", "learn_strength") if self.has_strength else ()
-
     def __post_init__(self) -> None:
         if self.after_activation and self.form != "general":
             raise ValueError(
                 f"the force law {self.name!r} is {self.form} and acts after the activation; only "
                 "a law of form 'general' can"
             )
+        keywords(self.force, self.init)
+
+    @property
+    def settings(self) -> dict[str, Keyword]:
+        """What the law lets one choose, by name: the keyword-only arguments of its functions."""
+        return keywords(self.force, self.init)
+
+    def configured(self, values: Mapping[str, Any]) -> ForceLaw:
+        """The law with these values of its settings.
+
+        Raises:
+          ConfigError: it has no such setting, or a value cannot be; named as in `law.length`.
+        """
+        own = checked(self.settings, values, "law", f"force law {self.name!r}")
+        return replace(self, force=bind(self.force, own), init=bind(self.init, own))
 
     def __call__(self, params: Mapping[str, Any], y: jax.Array) -> jax.Array:
         """The force on `y`, in its type and of a shape that broadcasts to it.

@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
+from pydantic import Field
 
 from physjax.forces.law import ForceLaw, Params
 from physjax.forces.neighborhood import normalizing_force
 
-NEIGHBORS = 2
-"""Channels on each side: the paper's n = 5 with the channel itself."""
-CONSTANT, ALPHA, BETA = 2.0, 1e-4, 0.75
 
-
-def _force(params: Params, y: jax.Array) -> jax.Array:
+def _force(
+    params: Params,
+    y: jax.Array,
+    *,
+    neighbors: Annotated[
+        int, Field(ge=0, le=64, description="channels on each side: n = 2 neighbors + 1")
+    ] = 2,
+    k: Annotated[float, Field(gt=0, le=1e6, description="what keeps the sum positive")] = 2.0,
+    alpha: Annotated[float, Field(ge=0, le=1e6, description="factor on the sum of squares")] = 1e-4,
+    beta: Annotated[float, Field(ge=0, le=100, description="exponent")] = 0.75,
+) -> jax.Array:
     del params
-    exponents = jnp.full((y.shape[-1],), BETA, jnp.float32)
+    exponents = jnp.full((y.shape[-1],), beta, jnp.float32)
     # On a line, as published: the first and the last channels have fewer neighbours.
-    return normalizing_force(y, exponents, (ALPHA,) * (NEIGHBORS + 1), CONSTANT, False)
+    return normalizing_force(y, exponents, (alpha,) * (neighbors + 1), k, False)
 
 
 LRN = ForceLaw(
     name="lrn",
-    equation="y[c] ((2 + 1e-4 sum_j y[c+j]^2)^-0.75 - 1), |j| <= 2, channels on a line",
+    equation="y[c] ((k + alpha sum_j y[c+j]^2)^-beta - 1), |j| <= neighbors, channels on a line",
     source="Krizhevsky, Sutskever & Hinton, NIPS 2012, section 3.3",
     force=_force,
     after_activation=True,

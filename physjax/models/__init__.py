@@ -3,39 +3,30 @@
 A new base is one file with a :class:`ModelSpec` in it and one line in `MODELS`.
 """
 
-from __future__ import annotations
+from etils import epy
 
-from functools import partial
-from typing import Any
+from physjax.config.registry import Registry
 
-import jax
-import jax.numpy as jnp
-from flax import linen as nn
+MODELS: "Registry[ModelSpec]" = Registry(
+    "model",
+    "physjax.models.base:ModelSpec",
+    {
+        "cnn": "physjax.models.cnn",
+        "alexnet": "physjax.models.alexnet",
+        "physics": "physjax.models.alexnet",
+        "vgg11": "physjax.models.vgg",
+        "vgg16": "physjax.models.vgg",
+        "googlenet": "physjax.models.googlenet",
+        "resnet18": "physjax.models.resnet",
+        "resnet20": "physjax.models.resnet",
+        "densenet": "physjax.models.densenet",
+    },
+)
+"""By name; each file is imported when its base is first asked for."""
 
-from physjax.config import ConfigError, ModelConfig
-from physjax.forces import LAWS, get_law
-from physjax.models.alexnet import ALEXNET, PHYSICS
-from physjax.models.base import AUXILIARY, Classifier, ModelSpec
-from physjax.models.cnn import CNN
-from physjax.models.densenet import DENSENET
-from physjax.models.googlenet import GOOGLENET
-from physjax.models.resnet import RESNET18, RESNET20
-from physjax.models.vgg import VGG11, VGG16
-from physjax.nn.connection import PLAIN, Connection
-from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
-from physjax.schema import suggestion
-
-MODELS: dict[str, ModelSpec] = {
-    "cnn": CNN,
-    "alexnet": ALEXNET,
-    "physics": PHYSICS,
-    "vgg11": VGG11,
-    "vgg16": VGG16,
-    "googlenet": GOOGLENET,
-    "resnet18": RESNET18,
-    "resnet20": RESNET20,
-    "densenet": DENSENET,
-}
+with epy.lazy_api_imports(globals()):
+    from physjax.models.base import AUXILIARY, Classifier, ModelSpec
+    from physjax.models.builder import build, get_spec, image_size, init_variables, law_name
 
 __all__ = [
     "AUXILIARY",
@@ -48,105 +39,3 @@ __all__ = [
     "init_variables",
     "law_name",
 ]
-
-
-BATCH_NORM_EPSILON = 1e-5
-
-
-def get_spec(config: ModelConfig) -> ModelSpec:
-    """The registry entry of `config.name`.
-
-    Raises ConfigError for a name, a size or auxiliary heads that do not exist, with those that do.
-    """
-    if config.name not in MODELS:
-        raise ConfigError(
-            f"there is no model {config.name!r}; the models are {', '.join(MODELS)}"
-            f"{suggestion(config.name, MODELS)}"
-        )
-    spec = MODELS[config.name]
-    if config.size not in spec.networks:
-        raise ConfigError(
-            f"model {config.name!r} has no size {config.size!r}; it has {', '.join(spec.networks)}"
-        )
-    if config.auxiliary_weight and not spec.auxiliary:
-        able = ", ".join(name for name, other in MODELS.items() if other.auxiliary)
-        raise ConfigError(
-            f"auxiliary_weight is {config.auxiliary_weight}, but model {config.name!r} has no "
-            f"auxiliary heads; leave it out, or choose {able}"
-        )
-    return spec
-
-
-def law_name(config: ModelConfig) -> str:
-    """The force law that `config` asks for. Raises ConfigError with the names that exist."""
-    spec = get_spec(config)
-    name = spec.law if config.law == "default" else config.law
-    if name not in LAWS:
-        raise ConfigError(
-            f"there is no force law {name!r}; the laws are {', '.join(LAWS)}"
-            f"{suggestion(name, LAWS)}"
-        )
-    return name
-
-
-def image_size(config: ModelConfig) -> int:
-    """Side in pixels of the images that the network sees."""
-    return get_spec(config).image_sizes[config.size]
-
-
-def build(
-    config: ModelConfig,
-    num_classes: int,
-    *,
-    dtype: jnp.dtype = jnp.float32,
-    axis_name: str | None = None,
-    law: str | None = None,
-    connection: Connection = PLAIN,
-) -> Classifier:
-    """The network that `config` describes.
-
-    `dtype` is that of the arithmetic. `axis_name` names the mapped axis over which batch-norm
-    statistics are averaged; None where there is none. `law` overrides the configured force law:
-    `law="none"` gives the plain twin. `connection` is what a learning rule needs in
-    every layer.
-    Raises ConfigError for names that do not exist.
-    """
-    spec = get_spec(config)
-    torch_init = spec.torch_init and config.size == "paper"
-    init: dict[str, Any] = (
-        {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
-    )
-    batch_norm = partial(
-        nn.BatchNorm, momentum=0.9, epsilon=BATCH_NORM_EPSILON, dtype=dtype, axis_name=axis_name
-    )
-    norm = batch_norm if config.norm == "batch" else None
-    layer = partial(
-        PhysicsLayer,
-        law=get_law(law or law_name(config)),
-        interaction_strength=config.interaction_strength,
-        learn_strength=config.learn_strength,
-        norm=norm,
-        method=config.conv,
-        connection=connection,
-        dtype=dtype,
-        **init,
-    )
-    options = dict(spec.options or {})
-    if spec.auxiliary:
-        options["auxiliary"] = config.auxiliary_weight > 0
-    return spec.networks[config.size](
-        num_classes=num_classes,
-        layer=layer,
-        dense=partial(Dense, connection=connection, dtype=dtype, **init),
-        norm=norm,
-        dropout=config.dropout,
-        width=config.width,
-        **options,
-    )
-
-
-def init_variables(model: Classifier, key: jax.Array, size: int) -> dict:
-    """Fresh variables (params and, with a norm, batch_stats) for images of size x size x 3."""
-    images = jnp.zeros((1, size, size, 3))
-    variables = jax.jit(partial(model.init, train=False, mutable=["params", "batch_stats"]))
-    return dict(variables(key, images))

@@ -64,5 +64,7 @@ class AlexNetPaper(Classifier):
 _NETWORKS = {"cifar": AlexNetCifar, "paper": AlexNetPaper}
 _SIZES = {"cifar": 32, "paper": 224}
 
-ALEXNET = ModelSpec("AlexNet", _NETWORKS, _SIZES, torch_init=True)
-PHYSICS = ModelSpec("Physic-Driven AlexNet", _NETWORKS, _SIZES, law="ring", torch_init=True)
+ALEXNET = ModelSpec("alexnet", "AlexNet", _NETWORKS, _SIZES, torch_init=True)
+PHYSICS = ModelSpec(
+    "physics", "Physic-Driven AlexNet", _NETWORKS, _SIZES, law="ring", torch_init=True
+)

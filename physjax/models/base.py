@@ -66,6 +66,8 @@ class Classifier(nn.Module):
 class ModelSpec:
     """A base model: its network in each size, and the size of the images that it sees."""
 
+    name: str
+    """In `physjax.models.MODELS`, and in configs."""
     title: str
     networks: Mapping[str, type[Classifier]]
     """Network by size: `cifar` (32x32) and `paper` (the original)."""

@@ -36,6 +36,7 @@ class BasicCNN(Classifier):
 
 
 CNN = ModelSpec(
+    "cnn",
     "basic CNN",
     {"cifar": BasicCNN, "paper": BasicCNN},
     {"cifar": 32, "paper": 32},

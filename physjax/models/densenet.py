@@ -80,5 +80,8 @@ class DenseNetPaper(DenseNet):
 
 
 DENSENET = ModelSpec(
-    "DenseNet-BC", {"cifar": DenseNet, "paper": DenseNetPaper}, {"cifar": 32, "paper": 224}
+    "densenet",
+    "DenseNet-BC",
+    {"cifar": DenseNet, "paper": DenseNetPaper},
+    {"cifar": 32, "paper": 224},
 )

@@ -158,6 +158,7 @@ class GoogLeNetPaper(GoogLeNet):
 
 
 GOOGLENET = ModelSpec(
+    "googlenet",
     "GoogLeNet",
     {"cifar": GoogLeNet, "paper": GoogLeNetPaper},
     {"cifar": 32, "paper": 224},

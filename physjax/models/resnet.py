@@ -96,9 +96,10 @@ class ResNetPaper(ResNet):
 
 
 RESNET18 = ModelSpec(
-    "ResNet-18", {"cifar": ResNet, "paper": ResNetPaper}, {"cifar": 32, "paper": 224}
+    "resnet18", "ResNet-18", {"cifar": ResNet, "paper": ResNetPaper}, {"cifar": 32, "paper": 224}
 )
 RESNET20 = ModelSpec(
+    "resnet20",
     "ResNet-20",
     {"cifar": ResNet},
     {"cifar": 32},

@@ -55,5 +55,5 @@ class VGGPaper(VGG):
 _NETWORKS = {"cifar": VGG, "paper": VGGPaper}
 _SIZES = {"cifar": 32, "paper": 224}
 
-VGG11 = ModelSpec("VGG-11", _NETWORKS, _SIZES, options={"depths": (1, 1, 2, 2, 2)})
-VGG16 = ModelSpec("VGG-16", _NETWORKS, _SIZES, options={"depths": (2, 2, 3, 3, 3)})
+VGG11 = ModelSpec("vgg11", "VGG-11", _NETWORKS, _SIZES, options={"depths": (1, 1, 2, 2, 2)})
+VGG16 = ModelSpec("vgg16", "VGG-16", _NETWORKS, _SIZES, options={"depths": (2, 2, 3, 3, 3)})

@@ -13,12 +13,18 @@ from physjax.forces import ForceLaw, check_law, get_law
 from physjax.nn.connection import PLAIN, Connection
 
 
-def foldable(law: str) -> bool:
-    """Whether :func:`fold` can merge this law. Raises ValueError for a name that does not exist."""
-    return get_law(law).form in ("constant", "linear")
+def foldable(law: str | ForceLaw) -> bool:
+    """Whether :func:`fold` can merge this law. Raises ConfigError where there is none."""
+    return _law(law).form in ("constant", "linear")
 
 
-def fold(variables: Mapping[str, Any], law: str, connection: Connection = PLAIN) -> dict[str, Any]:
+def _law(law: str | ForceLaw) -> ForceLaw:
+    return get_law(law) if isinstance(law, str) else law
+
+
+def fold(
+    variables: Mapping[str, Any], law: str | ForceLaw, connection: Connection = PLAIN
+) -> dict[str, Any]:
     """Variables of the plain model (law `none`) that gives the same logits in evaluation.
 
     `variables` holds `params` and, for a model with batch norm, `batch_stats`; nothing in it is
@@ -29,12 +35,13 @@ def fold(variables: Mapping[str, Any], law: str, connection: Connection = PLAIN)
 
     Raises ValueError for a law that is neither constant nor linear, or that only says so.
     """
+    law = _law(law)
     if not foldable(law):
         raise ValueError(
-            f"the force law {law!r} is neither constant nor linear and cannot be folded"
+            f"the force law {law.name!r} is neither constant nor linear and cannot be folded"
         )
-    check_law(get_law(law))
-    return {**variables, "params": _fold_tree(variables["params"], get_law(law), connection)}
+    check_law(law)
+    return {**variables, "params": _fold_tree(variables["params"], law, connection)}
 
 
 def _fold_tree(params: Mapping[str, Any], law: ForceLaw, connection: Connection) -> dict[str, Any]:

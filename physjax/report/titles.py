@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from physjax.config import Config
 from physjax.records import DataFacts
 
@@ -22,6 +25,12 @@ def setting(config: Config) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def _own(settings: Mapping[str, Any]) -> str:
+    """` (length 4, reach 2)`: what is chosen of a law's or rule's settings; empty: nothing is."""
+    shown = ", ".join(f"{name} {settings[name]}" for name in sorted(settings))
+    return f" ({shown})" if shown else ""
+
+
 def run_title(config: Config, data: DataFacts | None) -> str:
     """`physics on CIFAR-10, recipe fast, seed 0`: the heading of every figure of a run.
 
@@ -31,4 +40,7 @@ def run_title(config: Config, data: DataFacts | None) -> str:
     """
     name = config.data.dataset if data is None else data.title
     law = "" if config.model.law == "default" else f" with {config.model.law}"
-    return f"{config.model.name}{law} on {name}, {setting(config)}, seed {config.run.seed}"
+    law += _own(config.law.own)
+    rule = config.rule.update_rule
+    by = "" if rule == "backprop" else f" by {rule}{_own(config.rule.own)}"
+    return f"{config.model.name}{law}{by} on {name}, {setting(config)}, seed {config.run.seed}"

@@ -3,21 +3,27 @@
 A new rule is one file with a :class:`LearningRule` in it and one line in `RULES`.
 """
 
-from physjax.config import ConfigError
-from physjax.rules.backprop import BACKPROP
-from physjax.rules.coupled import COUPLED
-from physjax.rules.feedback_alignment import FEEDBACK_ALIGNMENT
-from physjax.rules.rule import LearningRule, Network, Outputs, Update
+from etils import epy
 
-RULES: dict[str, LearningRule] = {
-    rule.name: rule for rule in (BACKPROP, COUPLED, FEEDBACK_ALIGNMENT)
-}
+from physjax.config.registry import Registry
+
+RULES: "Registry[LearningRule]" = Registry(
+    "learning rule",
+    "physjax.rules.rule:LearningRule",
+    {
+        "backprop": "physjax.rules.backprop",
+        "coupled": "physjax.rules.coupled",
+        "feedback-alignment": "physjax.rules.feedback_alignment",
+    },
+)
+"""By name; each file is imported when its rule is first asked for."""
+
+with epy.lazy_api_imports(globals()):
+    from physjax.rules.rule import LearningRule, Network, Outputs, Update
 
 __all__ = ["RULES", "LearningRule", "Network", "Outputs", "Update", "get_rule"]
 
 
-def get_rule(name: str) -> LearningRule:
+def get_rule(name: str) -> "LearningRule":
     """The rule of that name. Raises ConfigError with the names that exist."""
-    if name not in RULES:
-        raise ConfigError(f"there is no learning rule {name!r}; the rules are {', '.join(RULES)}")
-    return RULES[name]
+    return RULES.get_named(name)

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
 from physjax.rules.rule import LearningRule, Network, Tree, Update
 
 
-def gradient_update(network: Network, params: Tree, options: Any = None) -> Update:
+def gradient_update(network: Network, params: Tree) -> Update:
     """The gradient of the mean loss over the batch, by reverse-mode differentiation."""
-    del options
     gradients, outputs = jax.grad(network.loss, has_aux=True)(params, {})
     return Update(network.sum_over_devices(gradients), outputs)
 

@@ -20,13 +20,13 @@ gradient; the kernel trains as usual.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from pydantic import Field
 
-from physjax.config import RuleConfig
 from physjax.nn.connection import Connection
 from physjax.nn.taps import PERTURBATIONS, SOURCE, zero_perturbations
 from physjax.rules.rule import LearningRule, Network, Tree, Update
@@ -86,7 +86,21 @@ def moved_resistances(
     return moved
 
 
-def _update(network: Network, params: Tree, options: RuleConfig) -> Update:
+def _update(
+    network: Network,
+    params: Tree,
+    *,
+    gamma: Annotated[
+        float,
+        Field(ge=0, le=1e6, description="learning rate of the resistances; 0: they stay at 1"),
+    ] = 1e-3,
+    eta: Annotated[
+        float,
+        Field(gt=0, le=1e6, description="how far the clamped state moves down the loss gradient"),
+    ] = 1.0,
+    resistance_min: Annotated[float, Field(gt=0, le=1, description="least resistance")] = 0.1,
+    resistance_max: Annotated[float, Field(ge=1, le=1e6, description="largest one")] = 10.0,
+) -> Update:
     voltages = jax.eval_shape(lambda: network.loss(params, {})[1].voltages)
     zeros = {PERTURBATIONS: zero_perturbations(voltages)}
     (gradients, slopes), outputs = jax.grad(network.loss, argnums=(0, 1), has_aux=True)(
@@ -95,10 +109,9 @@ def _update(network: Network, params: Tree, options: RuleConfig) -> Update:
     gradients = network.sum_over_devices(gradients)
     # The gradient of the mean loss, times the count: of each example's own loss.
     slopes = jax.tree.map(lambda g: g * network.examples, slopes[PERTURBATIONS])
-    drops = squared_drop_changes(outputs.voltages, slopes, options.eta)
+    drops = squared_drop_changes(outputs.voltages, slopes, eta)
     drops = jax.tree.map(lambda d: d / network.examples, network.sum_over_devices(drops))
-    bounds = (options.resistance_min, options.resistance_max)
-    moved = moved_resistances(params, drops, options.gamma, bounds)
+    moved = moved_resistances(params, drops, gamma, (resistance_min, resistance_max))
     return Update(gradients, outputs, moved)
 
 
@@ -131,6 +144,5 @@ COUPLED = LearningRule(
         effective_kernel=_effective_kernel,
         taps=True,
     ),
-    options=("gamma", "eta", "resistance_min", "resistance_max"),
     diagnostics=_diagnostics,
 )

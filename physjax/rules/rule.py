@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
 import jax
 from flax import struct
 
+from physjax.config import Keyword, bind, checked, keywords
 from physjax.nn.connection import PLAIN, Connection
 
 T = TypeVar("T")
@@ -61,9 +62,11 @@ class Update:
 class LearningRule:
     """How a network learns from a batch.
 
-    `update(network, params, options)` returns an :class:`Update`. It is traced inside the compiled
-    train step, on one device or mapped over several; what it returns must be the same on each, so
-    it sums over the devices what it has computed from its share.
+    `update(network, params)` returns an :class:`Update`. It is traced inside the compiled train
+    step, on one device or mapped over several; what it returns must be the same on each, so it sums
+    over the devices what it has computed from its share. Keyword-only arguments of it are the
+    rule's settings: `--rule.NAME` and `rule.NAME` in a config choose their values, within the
+    limits of the annotation.
     """
 
     name: str
@@ -71,11 +74,23 @@ class LearningRule:
     """What a parameter's change is, in one line of text."""
     source: str
     """Where the rule comes from."""
-    update: Callable[[Network, Tree, Any], Update]
-    """(network, params, the rule's options) -> Update."""
+    update: Callable[..., Update]
+    """(network, params) -> Update."""
     connection: Connection = PLAIN
     """What the rule needs in every layer."""
-    options: tuple[str, ...] = ()
-    """The fields of the config's `rule` that the rule reads."""
     diagnostics: Callable[[Mapping[str, jax.Array]], dict[str, float]] = lambda layer: {}
     """What an epoch's record says of one layer's parameters, by name."""
+
+    @property
+    def settings(self) -> dict[str, Keyword]:
+        """What the rule lets one choose, by name: the keyword-only arguments of `update`."""
+        return keywords(self.update)
+
+    def configured(self, values: Mapping[str, Any]) -> LearningRule:
+        """The rule with these values of its settings.
+
+        Raises:
+          ConfigError: it has no such setting, or a value cannot be; named as in `rule.gamma`.
+        """
+        own = checked(self.settings, values, "rule", f"learning rule {self.name!r}")
+        return replace(self, update=bind(self.update, own))

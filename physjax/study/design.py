@@ -20,6 +20,7 @@ A :class:`Study` comes from a command line or a small TOML file (`physjax.study.
 
     [axes]                        # fields that are swept: every arm once with each value
     optim.momentum = [0.8, 0.9]
+    law.length = [1.0, 2.0]       # a setting of a law, in the arms that have one
 
 Nothing here imports JAX.
 """
@@ -36,7 +37,9 @@ from pydantic import Field
 
 from physjax import schema
 from physjax.config import RECIPES, SETTINGS, Config, ConfigError, differences, get_setting, recipe
+from physjax.config.fields import OPEN
 from physjax.config.names import Word
+from physjax.study.fields import dotted, flatten, settable
 
 PLAIN = "none"
 """The arm that every other one is compared with: the model without a force."""
@@ -163,51 +166,8 @@ def _without(config: Config, key: str) -> Config:
     """`config` with the choice that does nothing, and without the options of any other."""
     usual = RECIPES[config.recipe]
     options = {k: s.get(usual) for k, s in SETTINGS.items() if s.trait.option_of == key}
-    return config.set_all({**options, key: _TREATMENTS[key]})
-
-
-def flatten(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """{"optim": {"epochs": 3}} and {"optim.epochs": 3} -> {"optim.epochs": 3}, checked.
-
-    Raises ConfigError, with `where`, for a field that does not exist, that a study does not set, or
-    that is set twice, and for a value that cannot be.
-    """
-    found = _dotted(fields, where)
-    for key, value in found.items():
-        setting = _settable(key, where)
-        schema.check(setting.kind, value, f"{where}.{key}", ConfigError)
-        if key == "model.law" and value == "default":
-            raise ConfigError(f"{where}.{key} is 'default'; name a law, e.g. ring or none")
-    return found
-
-
-def _dotted(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for part, value in fields.items():
-        if "." in part:
-            pairs = {part: value}
-        elif isinstance(value, Mapping):
-            pairs = {f"{part}.{name}": each for name, each in value.items()}
-        else:
-            raise ConfigError(
-                f"{where}.{part} is {schema.show(value)}; name a field, as in optim.epochs = 3"
-            )
-        for key, each in pairs.items():
-            if key in found:
-                raise ConfigError(f"{where} sets {key} twice; leave out one of them")
-            found[key] = each
-    return found
-
-
-def _settable(key: str, where: str) -> Any:
-    try:
-        setting = get_setting(key)
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    reason = setting.trait.not_in_study
-    if reason and not (where.startswith("arms.") and key == "model.law"):
-        raise ConfigError(f"{where} sets {key}: {reason}")
-    return setting
+    own: dict[str, Any] = {part: {"own": {}} for part, choice in OPEN.items() if choice == key}
+    return config.replace(**own).set_all({**options, key: _TREATMENTS[key]})
 
 
 def _arms(study: Study) -> dict[str, dict[str, Any]]:
@@ -215,12 +175,12 @@ def _arms(study: Study) -> dict[str, dict[str, Any]]:
     plain: dict[str, dict[str, Any]] = {law: {"model.law": law} for law in study.laws}
     for name, fields in study.arms.items():
         plain[name] = {"model.law": PLAIN, **flatten(fields, f"arms.{name}")}
-    axes = {key: _axis(key, values) for key, values in _dotted(study.axes, "axes").items()}
-    fixed = dict.fromkeys(_dotted(study.config, "config"), "config")
+    axes = {key: _axis(key, values) for key, values in dotted(study.axes, "axes").items()}
+    fixed = dict.fromkeys(dotted(study.config, "config"), "config")
     for table in ("by_model", "arms"):
         for name, fields in getattr(study, table).items():
             where = f"{table}.{name}"
-            fixed |= dict.fromkeys(_dotted(fields, where), where)
+            fixed |= dict.fromkeys(dotted(fields, where), where)
     for key in axes:
         if key in fixed:
             raise ConfigError(f"{key} is swept by axes and set by {fixed[key]}; leave out one")
@@ -229,7 +189,7 @@ def _arms(study: Study) -> dict[str, dict[str, Any]]:
         # Without a law its options do nothing: one run does for all their values.
         without = changes["model.law"] == PLAIN
         swept = [
-            key for key in axes if not (without and SETTINGS[key].trait.option_of == "model.law")
+            key for key in axes if not (without and get_setting(key).trait.option_of == "model.law")
         ]
         for values in itertools.product(*(axes[key] for key in swept)):
             at = dict(zip(swept, values, strict=True))
@@ -239,7 +199,7 @@ def _arms(study: Study) -> dict[str, dict[str, Any]]:
 
 
 def _axis(key: str, values: Any) -> tuple[Any, ...]:
-    setting = _settable(key, "axes")
+    setting = settable(key, "axes")
     if not isinstance(values, list | tuple) or not values:
         raise ConfigError(f"axes.{key} is {schema.show(values)}; it must be a list of values")
     for value in values:

@@ -11,7 +11,7 @@ from typing import Any
 import tomli_w
 
 from physjax import schema
-from physjax.config import RECIPES, SETTINGS, ConfigError, nested, parse_settings
+from physjax.config import RECIPES, ConfigError, nested, parse_settings, settings_of
 from physjax.study.design import MOST_RUNS, SCALED_BIAS, Study, plan
 
 
@@ -74,17 +74,18 @@ def from_options(
 
 def arm_settings(study: Study) -> list[str]:
     """A line for each model and arm: in what they differ from the recipe, the axes apart."""
-    usual, lines = RECIPES[study.recipe], [f"recipe {study.recipe}, and in it:"]
+    usual = settings_of(RECIPES[study.recipe])
+    lines = [f"recipe {study.recipe}, and in it:"]
     seen: set[tuple[str, str]] = set()
     for cell, config in plan(study).items():
         if (cell.model, cell.arm) in seen:
             continue
         seen.add((cell.model, cell.arm))
         changed = [
-            f"{key}={setting.get(config)}"
-            for key, setting in SETTINGS.items()
+            f"{key}={value}"
+            for key, value in settings_of(config).items()
             if key not in ("model.name", "data.dataset", "run.seed", "run.name")
-            and setting.get(config) != setting.get(usual)
+            and value != usual.get(key)
         ]
         lines.append(f"  {cell.model} {cell.arm}: {' '.join(changed) or 'nothing else'}")
     return lines

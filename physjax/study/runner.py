@@ -8,6 +8,8 @@ before the kill is only recorded.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
 
 from rich.console import Console
 
@@ -109,19 +111,16 @@ def run_study(
 
 
 def _run(cell: Cell, config: Config, display: StudyDisplay, fresh: bool) -> StudyRecord:
+    again: Literal["no", "changed"] = "changed" if fresh else "no"
     try:
-        record = fit(
-            config,
-            console=display.console,
-            fresh="changed" if fresh else "no",
-            in_study=True,
-        )
+        record, failure = fit(config, console=display.console, fresh=again, in_study=True), None
     except NotFinite as error:
         # A fact about the arm, not about the study: the others are still worth their time.
         display.say(f"{cell.name} failed: {error}", loud=True)
         # Without what to do about it and where, which is of this machine.
-        return strip_machine_paths(cell, run_folder(config).read(), error.reason)
-    return strip_machine_paths(cell, record)
+        record, failure = run_folder(config).read(), error.reason
+    # The config is the grid's: what reads a study knows no laws and compares values as they are.
+    return strip_machine_paths(cell, replace(record, config=config), failure)
 
 
 def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]) -> None:

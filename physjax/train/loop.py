@@ -19,7 +19,7 @@ from physjax.records.provenance import Origin, changes
 from physjax.train import multihost, signals
 from physjax.train.callbacks import Callback, ShowProgress
 from physjax.train.checkpoint_errors import check_path
-from physjax.train.choices import without_effect
+from physjax.train.choices import resolve_choices
 from physjax.train.diagnostics import LayerDiagnostics
 from physjax.train.origin import current_origin, identity
 from physjax.train.progress import Display
@@ -32,15 +32,8 @@ Fresh = Literal["no", "changed", "yes"]
 
 def resolve(config: Config) -> Config:
     """`config` checked and complete: `auto` replaced by the data set that it stands for here."""
-    _check_choices(config)
+    config = resolve_choices(config)
     return _with_dataset(config, data.resolve(config.data))
-
-
-def _check_choices(config: Config) -> None:
-    """Raise ConfigError for names that do not exist, and for options that do nothing."""
-    lines = without_effect(config)
-    if lines:
-        raise ConfigError("; ".join(lines))
 
 
 def _with_dataset(config: Config, name: str) -> Config:
@@ -73,10 +66,7 @@ def fit(
       NotFinite: the loss became infinite or not a number.
       Interrupted: a signal came.
     """
-    if in_study:
-        without_effect(config)
-    else:
-        _check_choices(config)
+    config = resolve_choices(config, in_study=in_study)
     runtime.require_32_bits()
     check_path(_folder(config).path)
     with signals.caught() as caught, contextlib.ExitStack() as held:

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physjax import runtime
-from physjax.forces import get_law
-from physjax.models import law_name
 from physjax.records import (
     DataFacts,
     EpochRecord,
@@ -34,7 +32,6 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
     sizes = {"train": len(dataset.train), "test": len(dataset.test)}
     if dataset.validation is not None:
         sizes["validation"] = len(dataset.validation)
-    law = get_law(law_name(trainer.config.model))
     return Result(
         train_accuracy=last.train_accuracy,
         test_accuracy=last.test_accuracy,
@@ -60,7 +57,7 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             class_names=tuple(info.class_names),
         ),
         confusion=evaluation.confusion.tolist(),
-        law_parameters=law_parameters(trainer.state.params, law.init(1)),
+        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.init(1)),
     )
 
 

@@ -11,9 +11,11 @@ import optax
 
 from physjax.config import Config, ConfigError
 from physjax.data import DatasetInfo
+from physjax.forces import ForceLaw
 from physjax.models import Classifier, build, image_size
 from physjax.nn.connection import PLAIN
-from physjax.rules import LearningRule, get_rule
+from physjax.rules import LearningRule
+from physjax.train.choices import chosen_law, chosen_rule
 from physjax.train.optimizer import make_optimizer
 
 AXIS = "batch"
@@ -54,7 +56,12 @@ class TrainSetup:
     @property
     def rule(self) -> LearningRule:
         """How the network learns. Raises ConfigError where there is no such rule."""
-        return get_rule(self.config.rule.update_rule)
+        return chosen_rule(self.config)
+
+    @property
+    def law(self) -> ForceLaw:
+        """The force between the channels. Raises ConfigError where there is no such law."""
+        return chosen_law(self.config)
 
     @property
     def axis_name(self) -> str | None:
@@ -81,7 +88,7 @@ class TrainSetup:
             self.info.num_classes,
             dtype=dtype,
             axis_name=self.axis_name,
-            law="none" if folded else None,
+            law="none" if folded else self.law,
             connection=PLAIN if folded else self.rule.connection,
         )
 

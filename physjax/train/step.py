@@ -157,7 +157,7 @@ def train_step(
     """
     batch = select_batch(setup, state, images, labels, order, shard)
     network = make_network(setup, state, batch, shard)
-    update = setup.rule.update(network, state.params, setup.config.rule)
+    update = setup.rule.update(network, state.params)
     with jax.named_scope("optimizer"):
         steps, opt_state = setup.optimizer().update(update.gradients, state.opt_state, state.params)
         params = _replaced(optax.apply_updates(state.params, steps), update.moved)

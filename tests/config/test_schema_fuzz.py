@@ -76,9 +76,11 @@ ANY = st.recursive(
     lambda inner: st.one_of(st.lists(inner, max_size=3), st.dictionaries(TEXTS, inner, max_size=3)),
     max_leaves=6,
 )
-KEYS = st.sampled_from(list(SETTINGS))
+FIELDS = st.sampled_from(list(SETTINGS))
+KEYS = st.one_of(FIELDS, st.sampled_from(["law.length", "rule.gamma", "law.own", "rule.a b"]))
 FLAGS = st.one_of(
-    KEYS.map(lambda key: f"--{options.flag(key)}"),
+    FIELDS.map(lambda key: f"--{options.flag(key)}"),
+    KEYS.map(lambda key: f"--{key}"),
     st.sampled_from(["--set", "--recipe", "--dry-run", "--no-nesterov", "--figure-format", "-h"]),
     TEXTS,
 )
@@ -143,7 +145,7 @@ GOOD = {
     "config": {"optim": {"epochs": 3}},
     "by_model": {"cnn": {"model": {"width": 0.5}}},
     "arms": {"scaled-bias": {"optim": {"bias_scale": 3.0}}},
-    "axes": {"optim.momentum": [0.8, 0.9]},
+    "axes": {"optim.momentum": [0.8, 0.9], "law.length": [1, 2.5]},
 }
 
 

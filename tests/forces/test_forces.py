@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from physjax.config import ConfigError
 from physjax.forces import LAWS, ForceLaw, LawError, check_law, get_law, neighbor_sum
-from physjax.forces.divisive import WEIGHTS
 from physjax.forces.neighborhood import exponential_weights, neighborhood_sum
 from physjax.nn.physics import PhysicsLayer
 
@@ -258,17 +258,18 @@ def test_the_stiffest_springs_flatten_the_shortest_wave_and_keep_the_sum() -> No
 
 
 def test_divisive_by_hand() -> None:
+    weights = exponential_weights(2.0, 4)
     # One active channel of 8: exponent 1 divides it by 1 + w0 y^2.
     y = jnp.zeros(16).at[3].set(2.0)
     exponents = jnp.zeros(16).at[3].set(1.0)
     force = LAWS["divisive"].force({"exponents": exponents}, y)
     expected = np.zeros(16)
-    expected[3] = 2 / (1 + WEIGHTS[0] * 4) - 2
+    expected[3] = 2 / (1 + weights[0] * 4) - 2
     np.testing.assert_allclose(force, expected, rtol=1e-6, atol=1e-7)
     # A neighbour at distance 2, round the ring's end, adds to what divides channel 0.
     y = jnp.zeros(16).at[0].set(1.0).at[14].set(3.0)
     force = LAWS["divisive"].force({"exponents": jnp.zeros(16).at[0].set(2.0)}, y)
-    pulled = (1 + WEIGHTS[0] + WEIGHTS[2] * 9) ** -2 - 1
+    pulled = (1 + weights[0] + weights[2] * 9) ** -2 - 1
     np.testing.assert_allclose(force[0], pulled, rtol=1e-6)
     np.testing.assert_array_equal(force[1:], np.zeros(15))
 
@@ -304,5 +305,5 @@ def test_lrn_by_the_published_formula() -> None:
 
 
 def test_unknown_law_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'magnet'.*none, ring, spring, divisive, lrn"):
+    with pytest.raises(ConfigError, match=r"'magnet'.*none, ring, spring, divisive, lrn"):
         get_law("magnet")

@@ -15,7 +15,9 @@ import numpy as np
 import pytest
 
 from physjax.errors import UserError
-from physjax.forces import DIVISIVE, LRN, ForceLaw
+from physjax.forces import ForceLaw
+from physjax.forces.divisive import DIVISIVE
+from physjax.forces.lrn import LRN
 from physjax.records.code_hash import code_of
 
 PLUGIN = '''

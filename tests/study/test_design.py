@@ -96,6 +96,8 @@ def test_a_models_own_fields_stand_above_those_of_all_and_an_arms_above_both() -
         ),
         ({"axes": {"optim.speed": [1]}}, r"axes: .*'optim\.speed'"),
         ({"axes": {"run.seed": [1]}}, "it is an axis of the grid"),
+        ({"axes": {"law.length": [1, "\0"]}}, r"axes\.law\.length is .*no control characters"),
+        ({"config": {"law.a b": 1}}, r"config: 'law\.a b' names no setting"),
         (
             {"axes": {"optim.epochs": [1]}, "config": {"optim": {"epochs": 2}}},
             r"optim\.epochs is swept by axes and set by config",
@@ -213,6 +215,45 @@ def test_each_arm_has_the_control_that_differs_in_what_it_is_about() -> None:
         control = control_of(cell, runs)
         name = expected[cell.arm]
         assert control == (None if name is None else dataclasses.replace(cell, arm=name))
+
+
+def test_a_laws_setting_is_swept_in_the_arms_with_a_law(tmp_path: Path) -> None:
+    grid = studies.study(
+        laws=("none", "divisive"),
+        seeds=(0,),
+        config={"law.reach": 2},
+        axes={"law": {"length": [1, 2.5]}},
+    )
+    runs = plan(grid)
+    assert grid.arm_names == ("none", "divisive@length=1", "divisive@length=2.5")
+    assert [c.law.own for c in runs.values()] == [
+        {"reach": 2},
+        {"reach": 2, "length": 1},
+        {"reach": 2, "length": 2.5},
+    ]
+    # The control has no law, and so none of its settings.
+    plain, *others = runs
+    assert [control_of(cell, runs) for cell in others] == [plain, plain]
+    (tmp_path / "g.toml").write_text(to_toml(grid), encoding="utf-8")
+    assert plan(read_toml(tmp_path / "g.toml")) == runs
+
+
+def test_a_rules_setting_is_swept_and_its_control_has_none() -> None:
+    grid = studies.study(
+        laws=("none",),
+        seeds=(0,),
+        arms={"coupled": {"rule.update_rule": "coupled"}},
+        axes={"rule.gamma": [0.1, 0.2]},
+    )
+    runs = plan(grid)
+    assert [(c.arm, x.rule.own) for c, x in runs.items()] == [
+        ("none@gamma=0.1", {"gamma": 0.1}),
+        ("none@gamma=0.2", {"gamma": 0.2}),
+        ("coupled@gamma=0.1", {"gamma": 0.1}),
+        ("coupled@gamma=0.2", {"gamma": 0.2}),
+    ]
+    controls = [control_of(cell, runs) for cell in list(runs)[2:]]
+    assert [c and c.arm for c in controls] == ["none@gamma=0.1", "none@gamma=0.2"]
 
 
 def test_a_small_toml_file(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from physjax.data import DataError
 from physjax.errors import Interrupted
 from physjax.files import Locked, exclusive_lock
 from physjax.records import EpochRecord, RecordError, RunFolder
+from physjax.report.study import report_study
 from physjax.study import runner
 from physjax.study.design import Cell, Study, plan
 from physjax.study.files import to_toml
@@ -76,6 +77,32 @@ def test_every_run_of_the_grid_is_run_and_recorded(
     assert not list((folder / "results").rglob("checkpoints"))
     size = sum(p.stat().st_size for p in (folder / "results").rglob("*.json"))
     assert size < 10_000 * len(records)
+
+
+def test_a_setting_of_a_law_is_swept_checked_first_and_recorded_as_the_grid_names_it(
+    tmp_path: Path,
+) -> None:
+    axes = {"law.length": [2, 4]}
+    with pytest.raises(ConfigError, match=r"^law\.length is 0; it must be greater than 0"):
+        validate(grid(laws=("none", "divisive"), axes={"law.length": [2, 0]}))
+    with pytest.raises(ConfigError, match=r"law\.lenght is 2, .* did you mean 'length'"):
+        validate(grid(laws=("none", "divisive"), axes={"law.lenght": [2, 4]}))
+    swept = grid(laws=("none", "divisive"), axes=axes, config={})
+    swept = dataclasses.replace(swept, config=grid().config | {"optim.epochs": 1})
+    records = run_study("s", swept, paths(tmp_path))
+    assert [record.config.law.own for record in records.values()] == [
+        {},
+        {"length": 2},
+        {"length": 4},
+    ]
+    # The length at its default is the law as it is; the other computes something else.
+    losses = [record.epochs[-1].train_loss for record in records.values()]
+    assert len(set(losses)) == 3
+    assert StudyFolder(tmp_path / "results" / "s").read(plan(swept)) == records
+    run = RunFolder(tmp_path / "runs" / "s" / "cnn-divisive@length=2-digits-seed0")
+    assert run.read_config().law.own == {}
+    report_study(tmp_path / "results" / "s")
+    assert "divisive@length=4" in (tmp_path / "results" / "s" / "tables.md").read_text()
 
 
 def test_a_complete_study_runs_nothing(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import numpy as np
 import pytest
 
 from helpers.runs import configure, parameters, without_times
-from physjax.config import Config, ConfigError, run_name
+from physjax.config import Config, ConfigError, run_name, to_dict
 from physjax.errors import Interrupted, NotFinite
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.train.callbacks import Callback, Phase
@@ -94,7 +93,7 @@ sys.exit(exit_code(lambda: fit(from_dict(json.loads(sys.argv[1])))))
 
 
 def start(config: Config) -> subprocess.Popen[str]:
-    values = json.dumps(dataclasses.asdict(config))
+    values = json.dumps(to_dict(config))
     return subprocess.Popen(
         [sys.executable, "-c", COMMAND, values],
         stdout=subprocess.PIPE,

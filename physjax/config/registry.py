@@ -1,0 +1,95 @@
+"""A table of things by name, each in a module that is imported when it is first asked for."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Iterator, Mapping, MutableMapping
+from types import ModuleType
+from typing import Any, Generic, TypeVar, cast
+
+from physjax import schema
+from physjax.config.fields import ConfigError
+
+T = TypeVar("T")
+
+
+class Registry(MutableMapping[str, T], Generic[T]):
+    """A mapping from names to objects that have a `name`.
+
+    To list names, and to ask for one, imports nothing. `registry[name]` imports the module of that
+    name and takes the object at its top that has it.
+
+    Attributes:
+      what: what is in it, as messages call one: "force law".
+    """
+
+    def __init__(self, what: str, of: str, homes: Mapping[str, str] | None = None) -> None:
+        """Args:
+        what: what is in it, as messages call one.
+        of: the class of the objects, like `physjax.forces.law:ForceLaw`.
+        homes: by name, the module that defines the object, of those that are not added.
+        """
+        self.what = what
+        self._of = of
+        self._homes = dict(homes or {})
+        self._found: dict[str, T] = {}
+
+    @property
+    def kind(self) -> type[T]:
+        """The class of the objects; it is imported now."""
+        return cast(type[T], pkgutil.resolve_name(self._of))
+
+    def __getitem__(self, name: str) -> T:
+        if name not in self._found:
+            home = importlib.import_module(self._homes[name])
+            (self._found[name],) = [o for o in self.objects(home) if _name(o) == name]
+        return self._found[name]
+
+    def __setitem__(self, name: str, thing: T) -> None:
+        self._homes.setdefault(name, "")
+        self._found[name] = thing
+
+    def __delitem__(self, name: str) -> None:
+        del self._homes[name]
+        self._found.pop(name, None)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._homes)
+
+    def __len__(self) -> int:
+        return len(self._homes)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._homes
+
+    def __repr__(self) -> str:
+        return f"<{self.what}: {', '.join(self)}>"
+
+    def get_named(self, name: str) -> T:
+        """The object of that name. Raises ConfigError with the names that exist."""
+        if name not in self:
+            raise ConfigError(schema.unknown(self.what, name, self))
+        return self[name]
+
+    def add(self, thing: T) -> None:
+        """Take in an object from outside. The same one again is fine.
+
+        Raises:
+          ConfigError: it is of another class, or there is another one of its name.
+        """
+        if not isinstance(thing, self.kind):
+            raise ConfigError(f"{schema.show(thing)} is no {self.kind.__name__}")
+        name = _name(thing)
+        if name in self and self[name] != thing:
+            raise ConfigError(f"there is a {self.what} {name!r} already; choose another name")
+        self.setdefault(name, thing)
+
+    def objects(self, module: ModuleType) -> list[T]:
+        """Those at the top of `module`, each once."""
+        found = [o for o in vars(module).values() if isinstance(o, self.kind)]
+        return list({id(o): o for o in found}.values())
+
+
+def _name(thing: Any) -> str:
+    return cast(str, thing.name)

@@ -1,0 +1,125 @@
+"""A network made of a config: which base, of which size, with which force law."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from physjax.config import ConfigError, ModelConfig
+from physjax.forces import LAWS, ForceLaw, get_law
+from physjax.models import MODELS
+from physjax.models.base import Classifier, ModelSpec
+from physjax.nn.connection import PLAIN, Connection
+from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
+from physjax.schema import suggestion
+
+BATCH_NORM_EPSILON = 1e-5
+
+
+def get_spec(config: ModelConfig) -> ModelSpec:
+    """The registry entry of `config.name`.
+
+    Raises ConfigError for a name, a size or auxiliary heads that do not exist, with those that do.
+    """
+    if config.name not in MODELS:
+        raise ConfigError(
+            f"there is no model {config.name!r}; the models are {', '.join(MODELS)}"
+            f"{suggestion(config.name, MODELS)}"
+        )
+    spec = MODELS[config.name]
+    if config.size not in spec.networks:
+        raise ConfigError(
+            f"model {config.name!r} has no size {config.size!r}; it has {', '.join(spec.networks)}"
+        )
+    if config.auxiliary_weight and not spec.auxiliary:
+        able = ", ".join(name for name, other in MODELS.items() if other.auxiliary)
+        raise ConfigError(
+            f"auxiliary_weight is {config.auxiliary_weight}, but model {config.name!r} has no "
+            f"auxiliary heads; leave it out, or choose {able}"
+        )
+    return spec
+
+
+def law_name(config: ModelConfig) -> str:
+    """The force law that `config` asks for. Raises ConfigError with the names that exist."""
+    spec = get_spec(config)
+    name = spec.law if config.law == "default" else config.law
+    if name not in LAWS:
+        raise ConfigError(
+            f"there is no force law {name!r}; the laws are {', '.join(LAWS)}"
+            f"{suggestion(name, LAWS)}"
+        )
+    return name
+
+
+def image_size(config: ModelConfig) -> int:
+    """Side in pixels of the images that the network sees."""
+    return get_spec(config).image_sizes[config.size]
+
+
+def build(
+    config: ModelConfig,
+    num_classes: int,
+    *,
+    dtype: jnp.dtype = jnp.float32,
+    axis_name: str | None = None,
+    law: str | ForceLaw | None = None,
+    connection: Connection = PLAIN,
+) -> Classifier:
+    """The network that `config` describes.
+
+    Args:
+      config: of the network.
+      num_classes: K.
+      dtype: of the arithmetic.
+      axis_name: the mapped axis over which batch-norm statistics are averaged; None: there is none.
+      law: used in place of the configured one, whose settings are at their defaults; "none" gives
+        the plain twin.
+      connection: what a learning rule needs in every layer.
+
+    Raises:
+      ConfigError: a name does not exist.
+    """
+    spec = get_spec(config)
+    torch_init = spec.torch_init and config.size == "paper"
+    init: dict[str, Any] = (
+        {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
+    )
+    batch_norm = partial(
+        nn.BatchNorm, momentum=0.9, epsilon=BATCH_NORM_EPSILON, dtype=dtype, axis_name=axis_name
+    )
+    norm = batch_norm if config.norm == "batch" else None
+    layer = partial(
+        PhysicsLayer,
+        law=law if isinstance(law, ForceLaw) else get_law(law or law_name(config)),
+        interaction_strength=config.interaction_strength,
+        learn_strength=config.learn_strength,
+        norm=norm,
+        method=config.conv,
+        connection=connection,
+        dtype=dtype,
+        **init,
+    )
+    options = dict(spec.options or {})
+    if spec.auxiliary:
+        options["auxiliary"] = config.auxiliary_weight > 0
+    return spec.networks[config.size](
+        num_classes=num_classes,
+        layer=layer,
+        dense=partial(Dense, connection=connection, dtype=dtype, **init),
+        norm=norm,
+        dropout=config.dropout,
+        width=config.width,
+        **options,
+    )
+
+
+def init_variables(model: Classifier, key: jax.Array, size: int) -> dict:
+    """Fresh variables (params and, with a norm, batch_stats) for images of size x size x 3."""
+    images = jnp.zeros((1, size, size, 3))
+    variables = jax.jit(partial(model.init, train=False, mutable=["params", "batch_stats"]))
+    return dict(variables(key, images))
