@@ -209,6 +209,32 @@ def test_the_rule_that_the_docs_add(monkeypatch: pytest.MonkeyPatch) -> None:
     np.testing.assert_allclose(steps["conv1"]["kernel"], 0.5, rtol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_notebook_of_the_docs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Recipe, own law, fit, predict, compare, plot: word for word, and as short as it says."""
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
+    script, callback = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    assert len([line for line in script.splitlines() if line.strip()]) <= 20
+    names: dict[str, Any] = {}
+    try:
+        exec(script, names)
+        exec(callback, names)
+    finally:
+        LAWS.pop("pull", None)
+    plain, pulled = names["runs"]
+    assert plain.config.set("model.law", "pull") == pulled.config
+    # From the same start, on the same batches: the first epoch differs by what the law has learned.
+    assert plain.record.epochs[0].train_loss == pytest.approx(
+        pulled.record.epochs[0].train_loss, rel=0.2
+    )
+    assert plain.record.epochs != pulled.record.epochs
+    assert (tmp_path / "loss.png").stat().st_size > 1000
+    assert "epoch 3: " in capsys.readouterr().out
+
+
 def test_the_network_of_resistors_that_the_docs_train() -> None:
     space = example("docs/resistive.md", "net")
     assert space["net"].conductances.shape == (16,)

@@ -116,7 +116,7 @@ def predict(batch_size: int = 500, folded: bool = True, **model: Any) -> Callabl
 
     import jax
 
-    from physjax.evaluate.robustness import predictor
+    from physjax.evaluate.network import predictor
     from physjax.models import law_name
     from physjax.nn.fold import fold
     from physjax.train.state import init_state

@@ -33,6 +33,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self.what = what
         self._of = of
         self._homes = dict(homes or {})
+        self._own = frozenset(self._homes)
         self._found: dict[str, T] = {}
 
     @property
@@ -72,8 +73,12 @@ class Registry(MutableMapping[str, T], Generic[T]):
             raise ConfigError(schema.unknown(self.what, name, self))
         return self[name]
 
-    def add(self, thing: T) -> None:
+    def add(self, thing: T, *, replace: bool = False) -> None:
         """Take in an object from outside. The same one again is fine.
+
+        Args:
+          thing: of the registry's kind.
+          replace: take the place of another one from outside: a notebook's cell is run again.
 
         Raises:
           ConfigError: it is of another class, or there is another one of its name.
@@ -81,6 +86,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
         if not isinstance(thing, self.kind):
             raise ConfigError(f"{schema.show(thing)} is no {self.kind.__name__}")
         name = _name(thing)
+        if replace and name not in self._own:
+            self.pop(name, None)
         if name in self and self[name] != thing:
             raise ConfigError(f"there is a {self.what} {name!r} already; choose another name")
         self.setdefault(name, thing)

@@ -93,6 +93,27 @@ def from_arrays(
     return Dataset(train, test, info)
 
 
+def as_images(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
+    """Images to predict, as the models get them: uint8 [N, 32, 32, 3].
+
+    Args:
+      images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most 32, as in
+        :func:`from_arrays`; N may be 0.
+
+    Raises:
+      DataError: what does not fit.
+    """
+    array = _array(images, "images")
+    if array.ndim in (3, 4) and len(array) == 0:
+        return np.zeros((0, SIDE, SIDE, 3), np.uint8)
+    return to_rgb32(_checked_images(array, "images"))
+
+
+def check_labels(labels: npt.ArrayLike, count: int, num_classes: int) -> npt.NDArray[np.int32]:
+    """Labels of `count` images, int32 [count]. Raises DataError for what does not fit."""
+    return _checked_labels(labels, "labels", count, num_classes)
+
+
 def _checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
     if isinstance(class_names, str):
         raise DataError("class_names is one text; it must be a sequence of names")
@@ -135,7 +156,7 @@ def _checked_labels(
             f"{argument} have the shape {list(array.shape)}, but there are {count} images: "
             f"[{count}] is needed"
         )
-    if not 0 <= array.min() <= array.max() < num_classes:
+    if count and not 0 <= array.min() <= array.max() < num_classes:
         raise DataError(
             f"{argument} go from {array.min()} to {array.max()}, but {num_classes} class_names "
             f"mean 0 to {num_classes - 1}"

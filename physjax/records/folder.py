@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from physjax import files, schema
-from physjax.config import Config, ConfigError, differences, from_dict, to_dict
+from physjax.config import Config, ConfigError, differences, from_dict, run_name, to_dict
 from physjax.records import provenance
 from physjax.records.epochs import Line, best_test_accuracy, parse_lines
 from physjax.records.provenance import Origin
@@ -57,6 +57,11 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+
+    @classmethod
+    def of(cls, config: Config) -> RunFolder:
+        """The folder of the run of `config`, whether it is there or not."""
+        return cls(Path(config.run.runs_dir) / run_name(config))
 
     @property
     def checkpoints(self) -> Path:

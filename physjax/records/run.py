@@ -77,6 +77,11 @@ class DataFacts:
     examples: dict[str, Number]
     """By split: train, test and, where there is one, validation."""
     class_names: tuple[str, ...]
+    mean: tuple[float, float, float] | None = None
+    """Of each channel of the training images, pixels in [0, 1]; None in older records."""
+    std: tuple[float, float, float] | None = None
+    mirror: bool | None = None
+    """Whether a mirrored image still shows its class; None in older records."""
 
 
 @schema.strict(RecordError)

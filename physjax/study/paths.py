@@ -6,8 +6,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from physjax.config import Config, run_name
-from physjax.records import RunFolder
+from physjax.config import Config
 from physjax.study.folder import StudyFolder
 
 
@@ -37,8 +36,3 @@ class Paths:
                 config.run, runs_dir=str(self.runs_dir / name), devices=self.devices
             ),
         )
-
-
-def run_folder(config: Config) -> RunFolder:
-    """The folder of the run of a localized config."""
-    return RunFolder(Path(config.run.runs_dir) / run_name(config))

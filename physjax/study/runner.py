@@ -16,11 +16,11 @@ from rich.console import Console
 from physjax import data, files
 from physjax.config import Config
 from physjax.errors import Interrupted, NotFinite
-from physjax.records import RecordError
+from physjax.records import RecordError, RunFolder
 from physjax.records.provenance import OriginError, way_out
 from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyRecord, strip_machine_paths
-from physjax.study.paths import Paths, run_folder
+from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
 from physjax.study.status import changed_runs, cost_model, run_status, validate
 from physjax.train import signals
@@ -118,7 +118,7 @@ def _run(cell: Cell, config: Config, display: StudyDisplay, fresh: bool) -> Stud
         # A fact about the arm, not about the study: the others are still worth their time.
         display.say(f"{cell.name} failed: {error}", loud=True)
         # Without what to do about it and where, which is of this machine.
-        record, failure = run_folder(config).read(), error.reason
+        record, failure = RunFolder.of(config).read(), error.reason
     # The config is the grid's: what reads a study knows no laws and compares values as they are.
     return strip_machine_paths(cell, replace(record, config=config), failure)
 

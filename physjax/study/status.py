@@ -9,12 +9,12 @@ import jax
 
 from physjax import data, runtime
 from physjax.config import RECIPES, Config, ConfigError, get_setting
-from physjax.records import DeviceFacts
+from physjax.records import DeviceFacts, RunFolder
 from physjax.records.provenance import Origin, changes
 from physjax.study.cost import CostModel, Estimate, finished_runs
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyRecord
-from physjax.study.paths import Paths, run_folder
+from physjax.study.paths import Paths
 from physjax.train.choices import without_effect
 from physjax.train.origin import current_origin
 from physjax.train.progress import format_seconds
@@ -83,7 +83,7 @@ def changed_runs(
     different = {}
     current: dict[object, Origin] = {}
     for cell, config in local.items():
-        earlier = done[cell].origin if cell in done else run_folder(config).read_origin()
+        earlier = done[cell].origin if cell in done else RunFolder.of(config).read_origin()
         key = (config.model, config.rule)
         if earlier is not None:
             if key not in current:
@@ -108,7 +108,7 @@ def run_status(
         state = "done" if done[cell].result is not None else "failed"
         return RunStatus(cell, state, Estimate(0.0, ""))
     whole = costs.estimate(config)
-    epochs = len(run_folder(config).read_epochs())
+    epochs = len(RunFolder.of(config).read_epochs())
     if epochs == 0:
         return RunStatus(cell, "missing", whole)
     share = 1 - epochs / config.optim.epochs

@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Literal
 
 import jax
 from rich.console import Console
 
 from physjax import data, runtime
-from physjax.config import Config, ConfigError, run_name
+from physjax.config import Config, ConfigError
 from physjax.errors import Interrupted
 from physjax.records import RunFolder, RunRecord
 from physjax.records.provenance import Origin, changes
@@ -68,7 +67,7 @@ def fit(
     """
     config = resolve_choices(config, in_study=in_study)
     runtime.require_32_bits()
-    check_path(_folder(config).path)
+    check_path(RunFolder.of(config).path)
     with signals.caught() as caught, contextlib.ExitStack() as held:
         with multihost.all_or_none("load the images"):
             loaded = (
@@ -82,7 +81,7 @@ def fit(
         )
         # What was loaded counts: where a download fails half-way, `auto` means the digits.
         config = _with_dataset(config, info.name)
-        folder = _folder(config)
+        folder = RunFolder.of(config)
         setup = TrainSetup(config, info, len(loaded.train), _shards(config))
         with multihost.all_or_none("read the code that the run is made of"):
             origin = current_origin(config, info)
@@ -133,10 +132,6 @@ def _own_callbacks(config: Config, folder: RunFolder, display: Display) -> list[
     if config.run.tensorboard and multihost.is_lead_host():
         own.append(TensorBoard(folder.path / "tensorboard"))
     return own
-
-
-def _folder(config: Config) -> RunFolder:
-    return RunFolder(Path(config.run.runs_dir) / run_name(config))
 
 
 def _open(

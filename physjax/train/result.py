@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,7 +10,6 @@ import numpy as np
 from physjax import runtime
 from physjax.records import (
     DataFacts,
-    EpochRecord,
     Result,
     best_epoch,
     best_test_accuracy,
@@ -55,19 +55,27 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             fingerprint=info.fingerprint,
             examples=sizes,
             class_names=tuple(info.class_names),
+            mean=info.mean,
+            std=info.std,
+            mirror=info.mirror,
         ),
         confusion=evaluation.confusion.tolist(),
         law_parameters=law_parameters(trainer.state.params, trainer.setup.law.init(1)),
     )
 
 
-def not_finite(record: EpochRecord) -> str | None:
+def not_finite(
+    losses: Mapping[str, float], physics: Mapping[str, Mapping[str, float]]
+) -> str | None:
     """What is infinite or not a number in an epoch's evaluation; None: nothing.
 
     Bad parameters need not show in the loss of any training batch.
+
+    Args:
+      losses: by split.
+      physics: numbers by layer and name.
     """
-    values = {"the test loss": record.test_loss, "the validation loss": record.validation_loss}
-    for layer, numbers in record.physics.items():
+    values = {f"the {split} loss": loss for split, loss in losses.items()}
+    for layer, numbers in physics.items():
         values.update({f"{name} of {layer}": value for name, value in numbers.items()})
-    bad = (what for what, value in values.items() if value is not None and not np.isfinite(value))
-    return next(bad, None)
+    return next((what for what, value in values.items() if not np.isfinite(value)), None)

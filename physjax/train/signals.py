@@ -1,7 +1,8 @@
 """Signals that ask a run to stop, remembered until it is at a place where it can.
 
 The first one is remembered; the run saves and stops at its next step. A second one ends the
-process at once, even in the middle of minutes of compiling.
+process at once, even in the middle of minutes of compiling; in a notebook or an interactive shell
+a second Ctrl-C ends the call alone.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -38,6 +40,12 @@ class Signals:
         del frame
         if self.received is None:
             self.received = number
+        elif (
+            number == signal.SIGINT
+            and _is_interactive()
+            and time.monotonic() - self._first > TOGETHER
+        ):
+            raise KeyboardInterrupt
 
     def _watch(self, source: int, before: int) -> None:
         """Read the number of every signal as it comes, whatever the main thread is doing."""
@@ -53,9 +61,16 @@ class Signals:
                     self._first = now
                     self.received = number
                     _tell(f"{signal.Signals(number).name}: saving, then stopping; again: at once")
-                elif now - self._first > TOGETHER:
+                elif now - self._first > TOGETHER and not (
+                    number == signal.SIGINT and _is_interactive()
+                ):
                     _tell(f"{signal.Signals(number).name} again: stopped at once")
                     os._exit(128 + number)
+
+
+def _is_interactive() -> bool:
+    """Whether somebody types at this process, a notebook's too: then Ctrl-C must not end it."""
+    return hasattr(sys, "ps1")
 
 
 def _tell(text: str) -> None:

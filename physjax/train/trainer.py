@@ -145,7 +145,11 @@ class Trainer:
             test = self.evaluate("test")
             physics = self.callbacks.layer_metrics(self, test)
         if "validation" in self._steps.splits:
-            held = self.evaluate("validation").metrics
+            held = self.evaluate("validation")
+        losses = {"test": test, "validation": held}
+        what = not_finite({k: e.metrics.loss for k, e in losses.items() if e is not None}, physics)
+        if what is not None:
+            raise self._not_finite(what, self.step)
         record = EpochRecord(
             epoch=self.epoch + 1,
             step=self.step,
@@ -156,13 +160,10 @@ class Trainer:
             learning_rate=float(self._schedule(self.step - 1)),
             images_per_second=self.images_per_second,
             seconds=time.monotonic() - began,
-            validation_loss=None if held is None else held.loss,
-            validation_accuracy=None if held is None else held.accuracy,
+            validation_loss=None if held is None else held.metrics.loss,
+            validation_accuracy=None if held is None else held.metrics.accuracy,
             physics=physics,
         )
-        what = not_finite(record)
-        if what is not None:
-            raise self._not_finite(what, self.step)
         self.journal.append(record)
         self.callbacks.on_epoch_end(self, record)
         return test

@@ -16,8 +16,9 @@ import pytest
 
 from physjax import data
 from physjax.config import RECIPES, Config, ConfigError
+from physjax.evaluate.network import _move, _views, merge, predictor, restore
 from physjax.evaluate.record import read_robustness
-from physjax.evaluate.robustness import _move, _views, evaluate, predictor, restore
+from physjax.evaluate.robustness import evaluate
 from physjax.files import Locked
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
@@ -157,7 +158,8 @@ def test_views_average_probabilities(runs: dict[str, tuple[Path, RunRecord]]) ->
     dataset = data.load(config.data)
     info = dataclasses.replace(dataset.info, mirror=True)
     setup = TrainSetup(config, info, len(dataset.train))
-    variables, folded = restore(setup, path / "checkpoints", record.result.steps)
+    trained = restore(setup, path / "checkpoints", record.result.steps)
+    variables, folded = merge(setup, trained)
     images = dataset.test.images[:40]
     single = predictor(setup, variables, folded, "none")
     double = predictor(setup, variables, folded, "mirror")

@@ -71,6 +71,28 @@ def test_a_second_one_ends_what_cannot_be_interrupted(number: int) -> None:
     assert errors.strip() == f"{signal.Signals(number).name} again: stopped at once"
 
 
+def test_in_a_notebook_a_second_ctrl_c_ends_the_call_alone() -> None:
+    process = start(
+        before="sys.ps1 = '>>> '",
+        work="""
+        try:
+            time.sleep(600)
+        except KeyboardInterrupt:
+            print("still here", flush=True)
+            return
+        """,
+    )
+    process.send_signal(signal.SIGINT)
+    assert process.stderr is not None
+    while process.stderr.readline() != "SIGINT: saving, then stopping; again: at once\n":
+        pass
+    time.sleep(1.1 * signals.TOGETHER)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=120)
+    assert process.returncode == 0
+    assert out == "still here\n"
+
+
 def test_a_hang_up_that_comes_twice_is_one() -> None:
     """The kernel and the shell both tell of a lost terminal."""
     source, sink = os.pipe()

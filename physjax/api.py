@@ -1,0 +1,309 @@
+"""physjax from Python: train a run, hold it, and ask it for predictions.
+
+config = physjax.recipe("fast").replace(model={"name": "cnn"}, optim={"epochs": 3})
+run = physjax.fit(config)
+run.predict(images)
+run = physjax.load_run("runs/...")
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
+import numpy.typing as npt
+
+from physjax import runtime
+from physjax.config import Config, ConfigError
+from physjax.data import DATASETS, Dataset, DatasetInfo
+from physjax.data.arrays import as_images, check_labels
+from physjax.forces import LAWS
+from physjax.plotting import PNG, Format
+from physjax.records import DataFacts, RecordError, Result, RunFolder, RunRecord
+from physjax.rules import RULES
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from physjax.evaluate.metrics import ClassificationMetrics
+    from physjax.evaluate.network import Predictor, Views
+    from physjax.evaluate.record import RobustnessRecord
+    from physjax.forces import ForceLaw
+    from physjax.rules import LearningRule
+    from physjax.train.callbacks import Callback
+    from physjax.train.setup import TrainSetup
+
+
+def fit(
+    config: Config,
+    dataset: Dataset | None = None,
+    law: ForceLaw | str | None = None,
+    rule: LearningRule | str | None = None,
+    callbacks: Iterable[Callback] = (),
+    *,
+    fresh: bool = False,
+    console: Console | None = None,
+) -> Run:
+    """Train `config` to its end, or go on where it stopped; a run that is complete is loaded.
+
+    Args:
+      config: of the run; its folder is `config.run.runs_dir` / name.
+      dataset: one's own images (`physjax.from_arrays`); None: the data set that the config names.
+      law: force law between the channels, instead of the config's: a name, or one of one's own.
+      rule: learning rule, instead of the config's: a name, or one of one's own.
+      callbacks: look on while it is trained (`physjax.Callback`).
+      fresh: start anew; the folder of an earlier run is renamed to <name>.old-1.
+      console: where progress is shown; None: standard output.
+
+    Raises:
+      UserError: it cannot be run as asked; an OriginError where the run in the folder was made by
+        other code, of other images or under other settings of JAX.
+      NotFinite: the loss became infinite or not a number.
+      Interrupted: Ctrl-C or another signal; everything is saved, and the same call goes on.
+    """
+    runtime.configure()
+    from physjax.train import loop
+
+    config = _with_choices(config, law, rule)
+    record = loop.fit(
+        config,
+        dataset=dataset,
+        callbacks=callbacks,
+        console=console,
+        fresh="yes" if fresh else "no",
+    )
+    return Run(RunFolder.of(record.config).path, record, dataset)
+
+
+def load_run(
+    path: str | Path,
+    law: ForceLaw | None = None,
+    rule: LearningRule | None = None,
+    *,
+    dataset: Dataset | None = None,
+    other_code: bool = False,
+) -> Run:
+    """The run in a folder.
+
+    Args:
+      path: of the folder.
+      law: the force law, where it is one of one's own.
+      rule: the learning rule, where it is one of one's own.
+      dataset: the images, where they are one's own: only :meth:`Run.evaluate` needs them.
+      other_code: predict also where the code of law or base is not what was trained.
+
+    Raises:
+      RecordError: there is no run, or it is damaged.
+      ConfigError: `law` or `rule` is not the one that the run names.
+    """
+    record = RunFolder(Path(path)).read()
+    for thing, asked in ((law, record.config.model.law), (rule, record.config.rule.update_rule)):
+        if thing is not None and thing.name != asked:
+            raise ConfigError(f"{path} was trained with {asked!r}, and not with {thing.name!r}")
+    _with_choices(record.config, law, rule)
+    return Run(Path(path), record, dataset, other_code=other_code)
+
+
+def _with_choices(
+    config: Config, law: ForceLaw | str | None, rule: LearningRule | str | None
+) -> Config:
+    """`config` with another law and rule; objects are registered under their names."""
+    if law is not None and not isinstance(law, str):
+        LAWS.add(law, replace=True)
+        law = law.name
+    if rule is not None and not isinstance(rule, str):
+        RULES.add(rule, replace=True)
+        rule = rule.name
+    model = {} if law is None else {"law": law}
+    return config.replace(model=model, rule={} if rule is None else {"update_rule": rule})
+
+
+class Run:
+    """A run in its folder, and the network that it trained.
+
+    Made by :func:`fit` and :func:`load_run`.
+
+    Attributes:
+      path: the folder.
+      record: config, epochs, result and origin.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        record: RunRecord,
+        dataset: Dataset | None = None,
+        *,
+        other_code: bool = False,
+    ) -> None:
+        self.path, self.record = path, record
+        self._dataset, self._other_code = dataset, other_code
+        self._predictors: dict[str, Predictor] = {}
+
+    def __repr__(self) -> str:
+        result = self.record.result
+        state = "not ended" if result is None else f"test accuracy {result.test_accuracy:.2%}"
+        return f"<run {self.path}: {state}>"
+
+    @property
+    def config(self) -> Config:
+        """What was run."""
+        return self.record.config
+
+    @property
+    def result(self) -> Result:
+        """What it came to. Raises RecordError where the run has not ended."""
+        if self.record.result is None:
+            raise RecordError(f"{self.path} has not ended: run the same config again to go on")
+        return self.record.result
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """Of the columns that :meth:`predict` gives."""
+        return self.result.data.class_names
+
+    @functools.cached_property
+    def variables(self) -> dict[str, Any]:
+        """`params` and, with a norm, `batch_stats`, as they were trained: the moving averages where
+        the run kept them.
+
+        Raises:
+          RecordError: the run has not ended.
+          OriginError: the code of law or base is not what was trained, and `other_code` not given.
+          CheckpointError: the checkpoint is gone or damaged.
+        """
+        from physjax.evaluate.network import restore
+        from physjax.train.origin import check_code
+
+        result = self.result
+        check_code(self.path, self.record, self._other_code, print)
+        return restore(self._setup, RunFolder(self.path).checkpoints, result.steps)
+
+    @functools.cached_property
+    def _setup(self) -> TrainSetup:
+        runtime.configure()
+        from physjax.train.setup import TrainSetup
+
+        facts = self.result.data
+        return TrainSetup(self.config, _dataset_info(facts), facts.examples["train"])
+
+    def predict(self, images: npt.ArrayLike, tta: Views = "none") -> npt.NDArray[np.float64]:
+        """Class probabilities, float64 [N, K].
+
+        Args:
+          images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most 32; smaller ones
+            get a black border, as the images of the data sets do.
+          tta: test-time augmentation: `mirror` averages over both mirror images, `mirror+shift`
+            over those moved by a pixel to two corners too.
+
+        Raises:
+          DataError: images that do not fit.
+          ConfigError: `tta` for images whose mirror image shows no such class.
+        """
+        from physjax.evaluate.network import merge, predictor
+
+        array = as_images(images)
+        if tta not in self._predictors:
+            variables, folded = merge(self._setup, self.variables)
+            self._predictors[tta] = predictor(self._setup, variables, folded, tta)
+        return self._predictors[tta](array)
+
+    @overload
+    def evaluate(
+        self, *, tta: Views = ..., corruptions: Sequence[str] = ..., data_dir: str | None = ...
+    ) -> RobustnessRecord: ...
+
+    @overload
+    def evaluate(
+        self, images: npt.ArrayLike, labels: npt.ArrayLike, *, tta: Views = ...
+    ) -> ClassificationMetrics: ...
+
+    def evaluate(
+        self,
+        images: npt.ArrayLike | None = None,
+        labels: npt.ArrayLike | None = None,
+        *,
+        tta: Views = "none",
+        corruptions: Sequence[str] = (),
+        data_dir: str | None = None,
+    ) -> RobustnessRecord | ClassificationMetrics:
+        """Accuracy, loss, calibration and classes.
+
+        Without images it is the run's own test set, corrupted too where `corruptions` are named
+        (`physjax.evaluate.corruptions.CORRUPTIONS`), and written into the run's folder.
+
+        Args:
+          images: as for :meth:`predict`.
+          labels: integers [N].
+          tta: as for :meth:`predict`.
+          corruptions: of the test images.
+          data_dir: TFDS folder of the test images; None: as for training.
+
+        Raises:
+          ConfigError: the run's images were arrays, and are not at hand.
+          DataError: images or labels that do not fit.
+        """
+        from physjax.evaluate.metrics import classification_metrics
+        from physjax.evaluate.robustness import evaluate
+
+        if images is not None or labels is not None:
+            if images is None or labels is None:
+                raise ConfigError("images and labels go together: give both, or neither")
+            if corruptions:
+                raise ConfigError("corruptions are of the run's own test images; leave them out")
+            array = as_images(images)
+            known = check_labels(labels, len(array), len(self.class_names))
+            return classification_metrics(self.predict(array, tta), known, len(self.class_names))
+        if self._dataset is None and self.result.data.name not in DATASETS:
+            raise ConfigError(
+                f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "
+                "images and labels, or load_run(..., dataset=...)"
+            )
+        return evaluate(
+            self.path,
+            tta=tta,
+            dataset=self._dataset,
+            data_dir=data_dir or self.config.data.data_dir,
+            corruptions=corruptions,
+            other_code=self._other_code,
+        )
+
+    def report(self, formats: Sequence[Format] = PNG) -> list[Path]:
+        """Draw the figures of the run into its folder; their files.
+
+        Raises:
+          RecordError: the run has not ended.
+        """
+        from physjax.report.run import report_run
+
+        return report_run(self.path, formats)
+
+
+def _dataset_info(facts: DataFacts) -> DatasetInfo:
+    """What the network must know of the images that it was trained on."""
+    mean, std, mirror = facts.mean, facts.std, facts.mirror
+    if mean is None or std is None or mirror is None:
+        # Of a record that was made before it held them.
+        if facts.name not in DATASETS:
+            raise RecordError(
+                f"the record does not say by which mean and deviation the images of {facts.name!r} "
+                "are normalised; train the run again"
+            )
+        spec = DATASETS[facts.name]
+        mean, std, mirror = spec.mean, spec.std, spec.mirror
+    return DatasetInfo(
+        name=facts.name,
+        title=facts.title,
+        num_classes=len(facts.class_names),
+        class_names=facts.class_names,
+        mean=mean,
+        std=std,
+        mirror=mirror,
+        version=facts.version,
+        source=facts.source,
+        fingerprint=facts.fingerprint,
+        notice="",
+    )
