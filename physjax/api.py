@@ -18,11 +18,11 @@ import numpy.typing as npt
 
 from physjax import runtime
 from physjax.config import Config, ConfigError
-from physjax.data import DATASETS, Dataset, DatasetInfo
+from physjax.data import DATASETS, Dataset
 from physjax.data.arrays import as_images, check_labels
 from physjax.forces import LAWS
 from physjax.plotting import PNG, Format
-from physjax.records import DataFacts, RecordError, Result, RunFolder, RunRecord
+from physjax.records import RecordError, Result, RunFolder, RunRecord
 from physjax.rules import RULES
 
 if TYPE_CHECKING:
@@ -185,10 +185,11 @@ class Run:
     @functools.cached_property
     def _setup(self) -> TrainSetup:
         runtime.configure()
+        from physjax.evaluate.network import dataset_info
         from physjax.train.setup import TrainSetup
 
         facts = self.result.data
-        return TrainSetup(self.config, _dataset_info(facts), facts.examples["train"])
+        return TrainSetup(self.config, dataset_info(facts), facts.examples["train"])
 
     def predict(self, images: npt.ArrayLike, tta: Views = "none") -> npt.NDArray[np.float64]:
         """Class probabilities, float64 [N, K].
@@ -272,38 +273,7 @@ class Run:
         )
 
     def report(self, formats: Sequence[Format] = PNG) -> list[Path]:
-        """Draw the figures of the run into its folder; their files.
-
-        Raises:
-          RecordError: the run has not ended.
-        """
+        """Draw the figures of the run into its folder; their files."""
         from physjax.report.run import report_run
 
         return report_run(self.path, formats)
-
-
-def _dataset_info(facts: DataFacts) -> DatasetInfo:
-    """What the network must know of the images that it was trained on."""
-    mean, std, mirror = facts.mean, facts.std, facts.mirror
-    if mean is None or std is None or mirror is None:
-        # Of a record that was made before it held them.
-        if facts.name not in DATASETS:
-            raise RecordError(
-                f"the record does not say by which mean and deviation the images of {facts.name!r} "
-                "are normalised; train the run again"
-            )
-        spec = DATASETS[facts.name]
-        mean, std, mirror = spec.mean, spec.std, spec.mirror
-    return DatasetInfo(
-        name=facts.name,
-        title=facts.title,
-        num_classes=len(facts.class_names),
-        class_names=facts.class_names,
-        mean=mean,
-        std=std,
-        mirror=mirror,
-        version=facts.version,
-        source=facts.source,
-        fingerprint=facts.fingerprint,
-        notice="",
-    )

@@ -23,6 +23,11 @@ def test_the_root_holds_a_handful_of_files() -> None:
     assert len(list(PACKAGE.glob("*.py"))) <= 8
 
 
+def test_a_file_can_be_read_at_a_sitting() -> None:
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 280, path
+
+
 @pytest.mark.parametrize(
     "module",
     [

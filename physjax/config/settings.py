@@ -261,7 +261,7 @@ def run_name(config: Config) -> str:
         for key, value in identity(config).items()
         if value != usual.get(key) and key not in _IN_THE_NAME
     }
-    law = "" if config.model.law == "default" else f"-{config.model.law}"
+    law = "" if config.model.law in ("default", "none") else f"-{config.model.law}"
     name = f"{config.model.name}{law}-{config.data.dataset}-{config.recipe}-seed{config.run.seed}"
     if not changed:
         return name

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 
 from physjax.config import ConfigError
-from physjax.data import augment
+from physjax.data import DATASETS, DatasetInfo, augment
 from physjax.nn.fold import fold, foldable
+from physjax.records import DataFacts, RecordError
 from physjax.train.checkpoint import Checkpoints
 from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.setup import TrainSetup
@@ -121,3 +122,34 @@ def _move(images: jax.Array, down: int, right: int) -> jax.Array:
         return images
     padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
     return padded[:, pad - down : pad - down + size, pad - right : pad - right + size]
+
+
+def dataset_info(facts: DataFacts) -> DatasetInfo:
+    """What the network must know of the images that it was trained on.
+
+    Raises:
+      RecordError: an older record, of arrays, does not say it.
+    """
+    mean, std, mirror = facts.mean, facts.std, facts.mirror
+    if mean is None or std is None or mirror is None:
+        # Of a record that was made before it held them.
+        if facts.name not in DATASETS:
+            raise RecordError(
+                f"the record does not say by which mean and deviation the images of {facts.name!r} "
+                "are normalised; train the run again"
+            )
+        spec = DATASETS[facts.name]
+        mean, std, mirror = spec.mean, spec.std, spec.mirror
+    return DatasetInfo(
+        name=facts.name,
+        title=facts.title,
+        num_classes=len(facts.class_names),
+        class_names=facts.class_names,
+        mean=mean,
+        std=std,
+        mirror=mirror,
+        version=facts.version,
+        source=facts.source,
+        fingerprint=facts.fingerprint,
+        notice="",
+    )

@@ -66,5 +66,11 @@ _SIZES = {"cifar": 32, "paper": 224}
 
 ALEXNET = ModelSpec("alexnet", "AlexNet", _NETWORKS, _SIZES, torch_init=True)
 PHYSICS = ModelSpec(
-    "physics", "Physic-Driven AlexNet", _NETWORKS, _SIZES, law="ring", torch_init=True
+    "physics",
+    "Physic-Driven AlexNet",
+    _NETWORKS,
+    _SIZES,
+    law="ring",
+    alias_of="alexnet",
+    torch_init=True,
 )

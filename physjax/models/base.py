@@ -75,6 +75,8 @@ class ModelSpec:
     """Side in pixels of the images that the network of that size was designed for."""
     law: str = "none"
     """The force law that the name stands for when none is asked for."""
+    alias_of: str = ""
+    """The base that this is another name of, with that law; empty: it is one by itself."""
     torch_init: bool = False
     """Whether the `paper` network starts as PyTorch's default does."""
     auxiliary: bool = False

@@ -6,8 +6,7 @@ package. Comments, docstrings, annotations and layout do not matter, nor does an
 files. What belongs to another package (JAX, or the engine of physjax to a force law) is hashed by
 its name alone. Code without a file, of a notebook or a REPL, is hashed by its bytecode instead.
 
-Not seen are data files that the code reads, names that are made up while it runs (getattr by a
-computed name, importlib), and attributes that somebody else's code replaces.
+Not seen: data files, names made up at run time (importlib, getattr), attributes set by other code.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ from physjax import config as configs
 from physjax.config import Config, ConfigError, checked
 from physjax.config.keywords import no_setting
 from physjax.forces import ForceLaw, get_law
-from physjax.models import law_name
+from physjax.models import get_spec, law_name
 from physjax.rules import LearningRule, get_rule
 
 
@@ -32,7 +32,8 @@ def chosen_rule(config: Config) -> LearningRule:
 def resolve_choices(config: Config, *, in_study: bool = False) -> Config:
     """`config` in the one form that all which ask for the same run share.
 
-    Of the settings of law and rule those stay that differ from their defaults.
+    An alias like `physics` becomes what it stands for, the model's default law is named, and of the
+    settings of law and rule those stay that differ from their defaults.
 
     Args:
       config: of a run.
@@ -45,11 +46,14 @@ def resolve_choices(config: Config, *, in_study: bool = False) -> Config:
     lines = without_effect(config)
     if lines and not in_study:
         raise ConfigError("; ".join(lines))
+    model = config.model
+    base = get_spec(model).alias_of or model.name
     return config.replace(
+        model={"name": base, "law": law_name(model)},
         **{
             part: {"own": checked(chosen.settings, _known(chosen, own), part, owner)}
             for part, owner, chosen, own in _choices(config)
-        }
+        },
     )
 
 

@@ -65,10 +65,10 @@ def _code(config: Config) -> dict[str, Code]:
     spec, law = get_spec(config.model), law_name(config.model)
     size = config.model.size
     # Other sizes and the law have no part in it, or one of their own.
-    rest = dataclasses.replace(spec, networks={}, image_sizes={}, law="none")
-    rule = config.rule.update_rule
+    rest = dataclasses.replace(spec, networks={}, image_sizes={}, law="none", alias_of="")
+    rule, base = config.rule.update_rule, spec.alias_of or spec.name
     return {
-        f"base {config.model.name}": code_of(spec.networks[size], spec.image_sizes[size], rest),
+        f"base {base}": code_of(spec.networks[size], spec.image_sizes[size], rest),
         f"law {law}": code_of(get_law(law)),
         f"rule {rule}": code_of(get_rule(rule)),
     }

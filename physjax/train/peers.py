@@ -1,9 +1,8 @@
 """The line between the processes of a run on several hosts: who is there, and what ends all.
 
-JAX's own coordination ends a process with SIGABRT and a stack as soon as another one fails, comes
-late or is gone, and a collective may wait for a dead peer for minutes. So the processes keep a line
-of their own. Host 0 listens at the coordinator's address, every other host holds one connection to
-it, and each end sends a heartbeat. A failure is told to all; a closed or silent line is one.
+JAX's own coordination ends a process by SIGABRT as soon as another one fails, is late or gone, and
+a collective may wait minutes for a dead peer. So every host holds a line to host 0, at the
+coordinator's address. Both ends send heartbeats; a failure is told to all, and silence is one.
 
 The connections of JAX's clients go through the same port, and end in a relay in their own process:
 when host 0 dies they stay open, and the message below is what a user sees.

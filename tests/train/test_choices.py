@@ -21,7 +21,8 @@ from physjax.records import RunFolder
 from physjax.report.titles import run_title
 from physjax.rules import RULES
 from physjax.train.choices import chosen_law, chosen_rule, resolve_choices
-from physjax.train.loop import fit
+from physjax.train.loop import fit, resolve
+from physjax.train.origin import current_origin
 
 DIVISIVE = Config().replace(model={"name": "cnn", "law": "divisive"})
 LONG = DIVISIVE.set("law.length", 4)
@@ -183,3 +184,21 @@ def test_a_law_of_ones_own_with_settings_trains(
     assert fit(config.set("law.flip", False)) == record
     with pytest.raises(ConfigError, match=r"law\.by is 0"):
         fit(config.set("law.by", 0))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"name": "physics"}, {"name": "alexnet", "law": "ring"}),
+        ({"name": "physics", "law": "none"}, {"name": "alexnet"}),
+        ({"name": "cnn"}, {"name": "cnn", "law": "none"}),
+    ],
+)
+def test_two_names_of_one_run_are_one_run(one: dict[str, Any], other: dict[str, Any]) -> None:
+    first, second = (resolve(RECIPES["smoke"].replace(model=model)) for model in (one, other))
+    assert first == second
+    assert run_name(first) == run_name(second)
+    assert current_origin(first).code == current_origin(second).code
+    # The code is the same, whichever name was asked for.
+    unresolved = RECIPES["smoke"].replace(model=one)
+    assert current_origin(unresolved).code == current_origin(first).code
