@@ -89,10 +89,15 @@ def _settings_help(arguments: Sequence[str]) -> list[str]:
     asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     asked.add_argument("--law")
     asked.add_argument("--update-rule", "--update_rule")
+    asked.add_argument("--plugin", action="append", default=[])
     try:
         names = asked.parse_known_args(arguments)[0]
     except argparse.ArgumentError:
         return []
+    if names.plugin:
+        from physjax.train.plugins import load_plugins
+
+        load_plugins(names.plugin)
     found: list[tuple[str, ForceLaw | LearningRule]] = []
     if names.law is not None:
         from physjax.forces import get_law

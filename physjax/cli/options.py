@@ -36,7 +36,7 @@ PARTS = {
 """The parts of a config, by name."""
 _DOTTED = re.compile(rf"--({'|'.join(PARTS)})\.([A-Za-z_][\w-]*)(=.*)?", re.DOTALL)
 
-_FLAGS = {"model.name": "model"}
+_FLAGS = {"model.name": "model", "run.plugins": "plugin"}
 _CHOICES = {
     "model.name": tuple(MODELS),
     "model.law": ("default", *LAWS),
@@ -163,6 +163,8 @@ def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstruc
         if key in SETTINGS:
             shown = f"{{{','.join(_CHOICES[key])}}}" if key in _CHOICES else None
             hint = Annotated[hint, tyro.conf.arg(name=flag(key), metavar=shown)]
+            if key == "run.plugins":
+                hint = Annotated[hint, tyro.conf.UseAppendAction]
             doc = SETTINGS[key].doc
         else:
             hint = Annotated[hint, choices(tuple(RECIPES))] if f.name == "recipe" else hint
@@ -187,7 +189,7 @@ def _check(argv: Sequence[str]) -> None:
         except ValueError as error:
             raise ConfigError(f"an option is {schema.show(word)}; {error}") from None
         name = word.partition("=")[0].replace("_", "-")
-        if not name.startswith("--") or name == "--set":
+        if not name.startswith("--") or name in ("--set", "--plugin"):
             continue
         name = f"--{name[2:].removeprefix('no-')}"
         if name in seen:

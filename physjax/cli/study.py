@@ -47,6 +47,8 @@ class Command:
     """Add the control arm scaled-bias: plain, the biases' learning rate multiplied by this."""
     set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """Fields of the config for every run: --set optim.epochs=3 model.width=0.5"""
+    plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A module or file with laws, rules, bases or data sets from outside; may be repeated."""
     dry_run: bool = False
     """List the settings of every arm, the runs and their predicted cost, and stop."""
     fresh: bool = False
@@ -73,7 +75,9 @@ def find_grid(command: Command, folder: StudyFolder) -> Study:
     """The grid that the command names: by its options, its file, or the study's folder."""
     settings = [text for group in command.set for text in group]
     axes = (command.laws, command.datasets, command.seeds, command.recipe, command.bias_scale)
-    given = bool(command.models or settings) or any(o not in (None, ()) for o in axes)
+    given = bool(command.models or settings or command.plugin) or any(
+        o not in (None, ()) for o in axes
+    )
     if command.grid is not None and given:
         raise ConfigError("the grid comes from a file or from options; leave out one of them")
     if command.grid is not None:
@@ -88,6 +92,7 @@ def find_grid(command: Command, folder: StudyFolder) -> Study:
         command.recipe or Study.recipe,
         settings,
         command.bias_scale,
+        command.plugin,
     )
 
 

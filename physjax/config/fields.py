@@ -15,7 +15,15 @@ from pydantic import AfterValidator, Field, model_validator
 from pydantic_core import ArgsKwargs
 
 from physjax import schema
-from physjax.config.names import Name, OutputPath, PathText, SettingName, SettingValue, Word
+from physjax.config.names import (
+    Name,
+    OutputPath,
+    PathText,
+    Plugins,
+    SettingName,
+    SettingValue,
+    Word,
+)
 from physjax.errors import UserError
 
 
@@ -226,5 +234,10 @@ class RunConfig:
     """Epochs from one evaluation on the test images to the next; the last epoch always has one."""
     checkpoint_minutes: Annotated[Positive, _PLACE] = 10.0
     """Save within a long epoch too, whenever this long has passed; every epoch ends with a save."""
+    plugins: Annotated[
+        Plugins,
+        Trait(incidental=True, not_in_study="they are named above the grid: plugins = [...]"),
+    ] = ()
+    """Modules or files with laws, rules, bases or data sets from outside (docs/plugins.md)."""
     tensorboard: Annotated[bool, _PLACE] = False
     """Write TensorBoard events too (extra `tensorboard`)."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import AfterValidator, PlainValidator
+from pydantic import AfterValidator, BeforeValidator, PlainValidator
 
 from physjax.schema import OWN
 
@@ -89,5 +89,9 @@ SettingValue = Annotated[bool | int | float | str, PlainValidator(check_setting)
 """What such a setting may hold; the law or rule narrows it."""
 PathText = Annotated[str, AfterValidator(_check_path)]
 """A path that is read."""
+Plugins = Annotated[
+    tuple[PathText, ...], BeforeValidator(lambda v: tuple(v) if isinstance(v, list) else v)
+]
+"""Plug-ins by module, `my_lab.laws`, or file, `laws.py`."""
 OutputPath = Annotated[str, AfterValidator(_check_output_path)]
 """A path that checkpoints are written below."""

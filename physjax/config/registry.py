@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.metadata
 import pkgutil
 from collections.abc import Iterator, Mapping, MutableMapping
 from types import ModuleType
@@ -12,6 +13,9 @@ from physjax import schema
 from physjax.config.fields import ConfigError
 
 T = TypeVar("T")
+
+ENTRY_POINTS = "physjax.plugins"
+"""The group of entry points by which an installed package announces its modules."""
 
 
 class Registry(MutableMapping[str, T], Generic[T]):
@@ -70,8 +74,24 @@ class Registry(MutableMapping[str, T], Generic[T]):
     def get_named(self, name: str) -> T:
         """The object of that name. Raises ConfigError with the names that exist."""
         if name not in self:
+            self._add_installed()
+        if name not in self:
             raise ConfigError(schema.unknown(self.what, name, self))
         return self[name]
+
+    def _add_installed(self) -> None:
+        """Take in what installed packages announce, once a name is asked for that is not here."""
+        for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
+            try:
+                found = entry.load()
+                things = self.objects(found) if isinstance(found, ModuleType) else [found]
+                for thing in things:
+                    if isinstance(thing, self.kind):
+                        self.add(thing)
+            except Exception as error:
+                raise ConfigError(
+                    f"the installed plug-in {entry.value} fails: {type(error).__name__}: {error}"
+                ) from error
 
     def add(self, thing: T, *, replace: bool = False) -> None:
         """Take in an object from outside. The same one again is fine.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from physjax.config import DataConfig
+from physjax.config import ConfigError, DataConfig
 from physjax.data.arrays import check_split
 from physjax.data.cache import cached
 from physjax.data.catalog import DATASETS
@@ -13,7 +13,6 @@ from physjax.data.spec import DatasetSpec
 from physjax.data.split import hold_out, take_stratified
 from physjax.data.tfds_folder import data_folder, find_prepared, read_prepared
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
-from physjax.schema import suggestion
 
 FIRST_CHOICE = "cifar10"
 STAND_IN = "digits"
@@ -35,12 +34,10 @@ def resolve(config: DataConfig) -> str:
 def _choose(config: DataConfig) -> tuple[str, str]:
     """The data set's name, and for a stand-in why CIFAR-10 cannot be had."""
     if config.dataset != "auto":
-        if config.dataset not in DATASETS:
-            raise DataError(
-                f"unknown data set {config.dataset!r}; known: auto, {', '.join(DATASETS)}"
-                f"{suggestion(config.dataset, DATASETS)}"
-            )
-        return config.dataset, ""
+        try:
+            return DATASETS.get_named(config.dataset).name, ""
+        except ConfigError as error:
+            raise DataError(f"{error}; or auto") from None
     spec = DATASETS[FIRST_CHOICE]
     if find_prepared(spec, config.data_dir):
         return FIRST_CHOICE, ""

@@ -10,12 +10,11 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.config import ConfigError, ModelConfig
-from physjax.forces import LAWS, ForceLaw, get_law
+from physjax.forces import ForceLaw, get_law
 from physjax.models import MODELS
 from physjax.models.base import Classifier, ModelSpec
 from physjax.nn.connection import PLAIN, Connection
 from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
-from physjax.schema import suggestion
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -25,12 +24,7 @@ def get_spec(config: ModelConfig) -> ModelSpec:
 
     Raises ConfigError for a name, a size or auxiliary heads that do not exist, with those that do.
     """
-    if config.name not in MODELS:
-        raise ConfigError(
-            f"there is no model {config.name!r}; the models are {', '.join(MODELS)}"
-            f"{suggestion(config.name, MODELS)}"
-        )
-    spec = MODELS[config.name]
+    spec = MODELS.get_named(config.name)
     if config.size not in spec.networks:
         raise ConfigError(
             f"model {config.name!r} has no size {config.size!r}; it has {', '.join(spec.networks)}"
@@ -48,12 +42,7 @@ def law_name(config: ModelConfig) -> str:
     """The force law that `config` asks for. Raises ConfigError with the names that exist."""
     spec = get_spec(config)
     name = spec.law if config.law == "default" else config.law
-    if name not in LAWS:
-        raise ConfigError(
-            f"there is no force law {name!r}; the laws are {', '.join(LAWS)}"
-            f"{suggestion(name, LAWS)}"
-        )
-    return name
+    return get_law(name).name
 
 
 def image_size(config: ModelConfig) -> int:

@@ -11,6 +11,7 @@ import dataclasses
 import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import field
 from pathlib import Path, PurePath
 from typing import Annotated, Any, Protocol
 
@@ -75,6 +76,8 @@ class Origin:
     """None where they were not looked at."""
     sessions: Annotated[tuple[Session, ...], Field(min_length=1)]
     """In order; the first one began the run."""
+    plugins: dict[str, Sha256] = field(default_factory=dict)
+    """Of the file of each plug-in. What counts is the hash of the code that the run consists of."""
 
 
 def to_dict(origin: Origin) -> dict[str, Any]:

@@ -38,7 +38,7 @@ from pydantic import Field
 from physjax import schema
 from physjax.config import RECIPES, SETTINGS, Config, ConfigError, differences, get_setting, recipe
 from physjax.config.fields import OPEN
-from physjax.config.names import Word
+from physjax.config.names import Plugins, Word
 from physjax.study.fields import dotted, flatten, settable
 
 PLAIN = "none"
@@ -86,6 +86,8 @@ class Study:
     """Arms beside the laws, and what each of them changes."""
     axes: Fields = field(default_factory=dict)
     """Fields that are swept, each with the list of its values."""
+    plugins: Plugins = ()
+    """Modules or files with laws, rules, bases or data sets from outside."""
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -113,6 +115,7 @@ def plan(study: Study) -> dict[Cell, Config]:
                 "data.dataset": dataset,
                 "run.seed": seed,
                 "run.name": cell.name,
+                "run.plugins": study.plugins,
                 **common,
                 **by_model.get(model, {}),
                 **changes,

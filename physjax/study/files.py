@@ -51,6 +51,7 @@ def from_options(
     recipe: str,
     settings: Sequence[str] = (),
     bias_scale: float | None = None,
+    plugins: Sequence[str] = (),
 ) -> Study:
     """The study that options of a command line describe; `settings` are like optim.epochs=3.
 
@@ -67,6 +68,7 @@ def from_options(
         recipe=recipe,
         config=nested(parse_settings(settings)),
         arms=arms,
+        plugins=tuple(plugins),
     )
     plan(study)
     return study
@@ -84,7 +86,7 @@ def arm_settings(study: Study) -> list[str]:
         changed = [
             f"{key}={value}"
             for key, value in settings_of(config).items()
-            if key not in ("model.name", "data.dataset", "run.seed", "run.name")
+            if key not in ("run.plugins", "model.name", "data.dataset", "run.seed", "run.name")
             and value != usual.get(key)
         ]
         lines.append(f"  {cell.model} {cell.arm}: {' '.join(changed) or 'nothing else'}")
@@ -107,7 +109,7 @@ def _for_toml(value: Any, where: str) -> Any:
         return {
             key: _for_toml(each, f"{where}.{key}" if where else key)
             for key, each in value.items()
-            if where or each != {}
+            if where or each not in ({}, ())
         }
     if isinstance(value, list | tuple):
         return [_for_toml(each, where) for each in value]

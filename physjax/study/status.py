@@ -41,8 +41,9 @@ def validate(study: Study) -> dict[Cell, Config]:
     runs = plan(study)
     idle: dict[str, list[str]] = {}
     for config in runs.values():
+        lines = without_effect(config)  # first, since it loads the plug-ins
         data.resolve(config.data)
-        for line in without_effect(config):
+        for line in lines:
             idle.setdefault(line.partition(" ")[0], []).append(line)
     for key, lines in idle.items():
         setting = get_setting(key)

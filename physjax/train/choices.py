@@ -12,6 +12,7 @@ from physjax.config.keywords import no_setting
 from physjax.forces import ForceLaw, get_law
 from physjax.models import get_spec, law_name
 from physjax.rules import LearningRule, get_rule
+from physjax.train.plugins import load_plugins
 
 
 def chosen_law(config: Config) -> ForceLaw:
@@ -19,12 +20,14 @@ def chosen_law(config: Config) -> ForceLaw:
 
     Raises ConfigError for a model or law that does not exist, and for a value that cannot be.
     """
+    load_plugins(config.run.plugins)
     law = get_law(law_name(config.model))
     return law.configured(_known(law, config.law.own))
 
 
 def chosen_rule(config: Config) -> LearningRule:
     """The learning rule of `config`, as :func:`chosen_law`."""
+    load_plugins(config.run.plugins)
     rule = get_rule(config.rule.update_rule)
     return rule.configured(_known(rule, config.rule.own))
 

@@ -25,6 +25,7 @@ from physjax.records import RunRecord, provenance
 from physjax.records.code_hash import code_of
 from physjax.records.provenance import Code, Images, Origin, OriginError, Session
 from physjax.rules import get_rule
+from physjax.train.plugins import load_plugins, plugin_hashes
 
 # Each changes random numbers, dtypes or how numbers are rounded. The rest of jax.config says how
 # fast, how checked or where.
@@ -57,8 +58,9 @@ def current_origin(config: Config, images: DatasetInfo | None = None) -> Origin:
       ConfigError: there is no such model or law.
       UserError: code was edited after it was imported.
     """
+    plugins = plugin_hashes(config.run.plugins)
     seen = None if images is None else Images(images.name, images.fingerprint, images.source)
-    return Origin(_code(config), _settings(), seen, (current_session(),))
+    return Origin(_code(config), _settings(), seen, (current_session(),), plugins)
 
 
 def _code(config: Config) -> dict[str, Code]:
@@ -103,6 +105,7 @@ def check_code(path: Path, record: RunRecord, other_code: bool, log: Callable[[s
     Raises:
       OriginError: something differs, and `other_code` is not given.
     """
+    load_plugins(record.config.run.plugins)
     if record.origin is None:
         log(f"{path} does not say by which code it was trained; it is taken for what is here")
         return

@@ -235,6 +235,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "data.train_examples": 8,
         "data.test_examples": 10,
         "run.devices": 3,
+        "run.plugins": ("x",),
     }
     wanted: dict[str, Any] = {}
     words = ["--recipe", "paper"]
@@ -246,9 +247,11 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         if isinstance(before, bool):
             words.append(f"--{'no-' if before else ''}{options.flag(key)}")
         else:
-            words += [f"--{options.flag(key)}", str(wanted[key])]
+            value = wanted[key]
+            words += [f"--{options.flag(key)}", value[0] if value == ("x",) else str(value)]
     assert common.parse(words).config == start.set_all(wanted)
-    assert start.set_all(parse_settings(f"{k}={v}".lower() for k, v in wanted.items())) == (
+    texts = {k: '["x"]' if v == ("x",) else str(v).lower() for k, v in wanted.items()}
+    assert start.set_all(parse_settings(f"{k}={v}" for k, v in texts.items())) == (
         start.set_all(wanted)
     )
 

@@ -161,7 +161,7 @@ def test_an_embedded_entry_loads_its_own_images(monkeypatch: pytest.MonkeyPatch)
 
 def test_unknown_names_are_refused() -> None:
     for call in (resolve, load):
-        with pytest.raises(DataError, match=r"unknown data set 'cifar'; known: auto, cifar10,"):
+        with pytest.raises(DataError, match=r"no data set 'cifar'; there are cifar10,.*; or auto"):
             call(DataConfig("cifar"))
 
 

@@ -211,7 +211,7 @@ def test_a_run_that_diverges_is_recorded_as_failed_and_the_others_go_on(tmp_path
     [
         ({"models": ("cnn", "lenet")}, ConfigError, "there is no model 'lenet'; the models are"),
         ({"laws": ("none", "magnet")}, ConfigError, "there is no force law 'magnet'; the laws are"),
-        ({"datasets": ("digits", "imagenet")}, DataError, "unknown data set 'imagenet'; known:"),
+        ({"datasets": ("digits", "imagenet")}, DataError, "no data set 'imagenet'; there are"),
         (
             {"arms": {"big": {"optim": {"batch_size": 2000}}}},
             ConfigError,
