@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import io
 import re
+from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from helpers.runs import configure
 from physjax.study.progress import StudyDisplay
+from physjax.train.loop import fit
 from physjax.train.progress import Display, Pace, format_seconds
 
 NAME = "densenet-ring-fashion_mnist-paper-seed4294967295-1a2b3c"
-PHASES = ("compiling", "training", "evaluating", "saving")
+PHASES = ("compiling", "training", "saving", "evaluating")
 
 
 class Clock:
@@ -55,6 +58,18 @@ def test_a_terminal_gets_a_real_bar_the_time_left_and_what_is_done(width: int) -
         assert " 9% about 20m13s left" in bar
         assert "12,346 images/s  loss 12.345  accuracy 5.0%" in figures
         assert len(figures.rstrip()) <= width
+
+
+def test_a_run_on_a_terminal_says_what_it_is_at(tmp_path: Path) -> None:
+    out = io.StringIO()
+    console = Console(file=out, force_terminal=True, width=80, highlight=False)
+    fit(configure(tmp_path, optim={"epochs": 1}), console=console)
+    said = re.sub(r"\x1b\[[^a-zA-Z]*[a-zA-Z]", "", out.getvalue())
+    bars = [line for line in re.split("[\r\n]+", said) if "━" in line]
+    phases = [re.sub("^epoch 1/1 ", "", bar).split()[0] for bar in bars]
+    order = [phase for phase in dict.fromkeys(phases) if phase in PHASES]
+    assert order == list(PHASES)
+    assert max(map(len, bars)) <= 80
 
 
 def test_elsewhere_plain_lines_without_control_characters() -> None:
