@@ -28,12 +28,13 @@ from physjax.rules import RULES
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from physjax.evaluate.metrics import ClassificationMetrics
-    from physjax.evaluate.network import Predictor, Views
+    from physjax.evaluate.network import TrainedNetwork
     from physjax.evaluate.record import RobustnessRecord
     from physjax.forces import ForceLaw
     from physjax.rules import LearningRule
     from physjax.train.callbacks import Callback
+    from physjax.train.metrics import ClassificationMetrics
+    from physjax.train.predict import Views
     from physjax.train.setup import TrainSetup
 
 
@@ -141,7 +142,6 @@ class Run:
     ) -> None:
         self.path, self.record = path, record
         self._dataset, self._other_code = dataset, other_code
-        self._predictors: dict[str, Predictor] = {}
 
     def __repr__(self) -> str:
         result = self.record.result
@@ -191,6 +191,12 @@ class Run:
         facts = self.result.data
         return TrainSetup(self.config, dataset_info(facts), facts.examples["train"])
 
+    @functools.cached_property
+    def _network(self) -> TrainedNetwork:
+        from physjax.evaluate.network import TrainedNetwork
+
+        return TrainedNetwork(self._setup, self.variables)
+
     def predict(self, images: npt.ArrayLike, tta: Views = "none") -> npt.NDArray[np.float64]:
         """Class probabilities, float64 [N, K].
 
@@ -204,13 +210,7 @@ class Run:
           DataError: images that do not fit.
           ConfigError: `tta` for images whose mirror image shows no such class.
         """
-        from physjax.evaluate.network import merge, predictor
-
-        array = as_images(images)
-        if tta not in self._predictors:
-            variables, folded = merge(self._setup, self.variables)
-            self._predictors[tta] = predictor(self._setup, variables, folded, tta)
-        return self._predictors[tta](array)
+        return np.exp(self._network.log_probabilities(as_images(images), tta))
 
     @overload
     def evaluate(
@@ -247,8 +247,8 @@ class Run:
           ConfigError: the run's images were arrays, and are not at hand.
           DataError: images or labels that do not fit.
         """
-        from physjax.evaluate.metrics import classification_metrics
         from physjax.evaluate.robustness import evaluate
+        from physjax.train.metrics import classification_metrics
 
         if images is not None or labels is not None:
             if images is None or labels is None:
@@ -257,7 +257,8 @@ class Run:
                 raise ConfigError("corruptions are of the run's own test images; leave them out")
             array = as_images(images)
             known = check_labels(labels, len(array), len(self.class_names))
-            return classification_metrics(self.predict(array, tta), known, len(self.class_names))
+            found = self._network.log_probabilities(array, tta)
+            return classification_metrics(found, known, len(self.class_names))
         if self._dataset is None and self.result.data.name not in DATASETS:
             raise ConfigError(
                 f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "

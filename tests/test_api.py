@@ -15,9 +15,9 @@ import pytest
 
 import physjax
 from physjax.data import Split
-from physjax.evaluate.metrics import ClassificationMetrics
 from physjax.evaluate.record import RobustnessRecord
 from physjax.forces import LAWS
+from physjax.train.metrics import ClassificationMetrics
 
 LAW = physjax.ForceLaw(
     name="pull",

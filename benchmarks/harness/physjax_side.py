@@ -114,19 +114,12 @@ def predict(batch_size: int = 500, folded: bool = True, **model: Any) -> Callabl
     """Probabilities of a batch of uint8 images, by the network as it stands or folded."""
     import dataclasses
 
-    import jax
-
-    from physjax.evaluate.network import predictor
-    from physjax.models import law_name
-    from physjax.nn.fold import fold
+    from physjax.evaluate.network import TrainedNetwork
     from physjax.train.state import init_state
 
     what = setup(batch_size, **model)
     run = dataclasses.replace(what.config.run, eval_batch_size=batch_size)
     what = dataclasses.replace(what, config=dataclasses.replace(what.config, run=run))
-    variables = init_state(what).variables
-    if folded:
-        variables = fold(variables, law_name(what.config.model))
-    call = predictor(what, jax.device_put(variables), folded, "none")
+    network = TrainedNetwork(what, init_state(what).variables, merge=folded)
     batch, _ = images(batch_size)
-    return lambda: call(batch)
+    return lambda: network.log_probabilities(batch)

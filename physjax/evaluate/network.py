@@ -6,33 +6,22 @@ changes the logits by rounding alone.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from physjax.config import ConfigError
-from physjax.data import DATASETS, DatasetInfo, augment
+from physjax.data import DATASETS, DatasetInfo
 from physjax.nn.fold import fold, foldable
 from physjax.records import DataFacts, RecordError
 from physjax.train.checkpoint import Checkpoints
 from physjax.train.checkpoint_errors import CheckpointError
+from physjax.train.predict import Predictor, Views
 from physjax.train.setup import TrainSetup
 from physjax.train.sharding import place
 from physjax.train.state import init_state
-
-Views = Literal["none", "mirror", "mirror+shift"]
-"""What probabilities are averaged over: the image alone; both mirror images; those moved by a pixel
-to two corners too."""
-Predictor = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float64]]
-"""uint8 images [N, S, S, 3] -> probabilities [N, K]."""
-
-# (weight, rows, columns) of the shifted views, as airbench has them (arXiv:2404.00498).
-_SHIFTS = ((0.5, 0, 0), (0.25, -1, -1), (0.25, 1, 1))
 
 
 def restore(setup: TrainSetup, checkpoints: Path, step: int) -> dict[str, Any]:
@@ -53,75 +42,49 @@ def restore(setup: TrainSetup, checkpoints: Path, step: int) -> dict[str, Any]:
     return state.variables
 
 
-def merge(setup: TrainSetup, variables: Mapping[str, Any]) -> tuple[Mapping[str, Any], bool]:
-    """The variables to predict with, and whether they are those of the plain twin.
+class TrainedNetwork:
+    """A network with the variables that it was trained to.
 
-    They are where there was a force, or a learning rule with parameters in every layer, and all
-    could be merged into the kernels and biases.
+    Args:
+      setup: of the run.
+      variables: `params` and, with a norm, `batch_stats`, as they were trained.
+      merge: whether to predict with the plain twin where there was a force, or a learning rule with
+        parameters in every layer, and all can be merged into the kernels and biases.
+
+    Attributes:
+      folded: whether something was merged.
     """
-    law, connection = setup.law, setup.rule.connection
-    if foldable(law) and (law.name != "none" or connection.params):
-        return fold(variables, law, connection), True
-    return variables, False
 
+    def __init__(
+        self, setup: TrainSetup, variables: Mapping[str, Any], *, merge: bool = True
+    ) -> None:
+        law, connection = setup.law, setup.rule.connection
+        something = law.name != "none" or bool(connection.params)
+        self.folded = merge and foldable(law) and something
+        if self.folded:
+            variables = fold(variables, law, connection)
+        self._setup, self._variables = setup, place(setup, variables)
+        self._predictors: dict[Views, Predictor] = {}
 
-def predictor(
-    setup: TrainSetup, variables: Mapping[str, Any], folded: bool, tta: Views
-) -> Predictor:
-    """The trained network as a function from images to probabilities, averaged over the views.
+    def log_probabilities(
+        self, images: npt.NDArray[np.uint8], tta: Views = "none"
+    ) -> npt.NDArray[np.float64]:
+        """Logarithms of class probabilities, [N, K], for images uint8 [N, 32, 32, 3].
 
-    `variables` and `folded` are those of :func:`merge`.
+        Args:
+          images: of any number; batches of one size are made of them.
+          tta: test-time augmentation: views of each image to average the probabilities over.
 
-    Raises ConfigError where `tta` mirrors images whose mirror image shows no such class.
-    """
-    config, info = setup.config, setup.info
-    if tta != "none" and not info.mirror:
-        raise ConfigError(
-            f"tta is {tta!r}, but {info.title} mirrored shows no such class; leave it out"
-        )
-    model, batch = setup.model(folded), config.run.eval_batch_size
-
-    @jax.jit
-    def average(variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
-        total = jnp.zeros((batch, info.num_classes))
-        for weight, seen in _views(images, tta):
-            inputs = augment.preprocess(seen, setup.image_size, info.mean, info.std, config.augment)
-            logits = model.apply(variables, inputs, train=False)
-            assert isinstance(logits, jax.Array)
-            total += weight * jax.nn.softmax(logits)
-        return total
-
-    def predict(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
-        found = [np.zeros((0, info.num_classes))]
-        for start in range(0, len(images), batch):
-            part = images[start : start + batch]
-            # One shape for all batches: the last one is filled up and cut off again.
-            filled = np.pad(part, ((0, batch - len(part)), (0, 0), (0, 0), (0, 0)))
-            found.append(np.asarray(average(variables, filled), np.float64)[: len(part)])
-        return np.concatenate(found)
-
-    return predict
-
-
-def _views(images: jax.Array, tta: Views) -> list[tuple[float, jax.Array]]:
-    """(weight, images) of each view; the weights sum to 1."""
-    if tta == "none":
-        return [(1.0, images)]
-    shifts = _SHIFTS if tta == "mirror+shift" else ((1.0, 0, 0),)
-    views = []
-    for weight, down, right in shifts:
-        moved = _move(images, down, right)
-        views += [(weight / 2, moved), (weight / 2, moved[:, :, ::-1])]
-    return views
-
-
-def _move(images: jax.Array, down: int, right: int) -> jax.Array:
-    """The images moved by whole pixels; what comes in mirrors what is there."""
-    size, pad = images.shape[1], max(abs(down), abs(right))
-    if pad == 0:
-        return images
-    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
-    return padded[:, pad - down : pad - down + size, pad - right : pad - right + size]
+        Raises:
+          ConfigError: `tta` mirrors images whose mirror image shows no such class.
+        """
+        if tta not in self._predictors:
+            self._predictors[tta] = Predictor(
+                self._setup, self._variables, tta=tta, folded=self.folded
+            )
+        predictor = self._predictors[tta]
+        batches = predictor.batches(images)
+        return predictor.log_probabilities(self._variables, batches, len(images))[0]
 
 
 def dataset_info(facts: DataFacts) -> DatasetInfo:

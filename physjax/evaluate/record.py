@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
-from physjax.evaluate.metrics import ClassificationMetrics
 from physjax.files import atomic_write, read_text
 from physjax.records import RecordError
+from physjax.train.metrics import ClassificationMetrics
 
 FILE = "robustness.json"
 

@@ -17,11 +17,12 @@ import numpy.typing as npt
 from physjax import data, runtime
 from physjax.config import ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from physjax.evaluate.metrics import ClassificationMetrics, classification_metrics
-from physjax.evaluate.network import Views, merge, predictor, restore
+from physjax.evaluate.network import TrainedNetwork, restore
 from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_robustness
 from physjax.records import RecordError, RunFolder
+from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.origin import check_code
+from physjax.train.predict import Views
 from physjax.train.setup import TrainSetup
 
 
@@ -80,13 +81,12 @@ def evaluate(
             )
         setup = TrainSetup(config, dataset.info, len(dataset.train))
         trained = restore(setup, folder.checkpoints, record.result.steps)
-        variables, folded = merge(setup, trained)
-        probabilities = predictor(setup, variables, folded, tta)
+        network = TrainedNetwork(setup, trained)
         test = dataset.test
 
         def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
             found = classification_metrics(
-                probabilities(images), test.labels, dataset.info.num_classes
+                network.log_probabilities(images, tta), test.labels, dataset.info.num_classes
             )
             log(
                 f"{title}: accuracy {found.accuracy:.2%}, calibration error "
@@ -106,7 +106,7 @@ def evaluate(
             )
         outcome = RobustnessRecord(
             tta=tta,
-            folded=folded,
+            folded=network.folded,
             examples=len(test),
             class_names=list(dataset.info.class_names),
             clean=clean,

@@ -14,8 +14,8 @@ from physjax.records import EpochRecord, Result
 from physjax.train.progress import Display, format_seconds
 
 if TYPE_CHECKING:
+    from physjax.train.predict import Evaluation
     from physjax.train.state import Metrics
-    from physjax.train.step import Evaluation
     from physjax.train.trainer import Trainer
 
 Phase = Literal["restoring", "compiling", "training", "evaluating", "saving"]

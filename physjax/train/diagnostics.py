@@ -11,7 +11,7 @@ from physjax.rules import LearningRule
 from physjax.train.callbacks import Callback
 
 if TYPE_CHECKING:
-    from physjax.train.step import Evaluation
+    from physjax.train.predict import Evaluation
     from physjax.train.trainer import Trainer
 
 

@@ -19,7 +19,7 @@ from physjax.records import (
 from physjax.train.diagnostics import law_parameters
 
 if TYPE_CHECKING:
-    from physjax.train.step import Evaluation
+    from physjax.train.predict import Evaluation
     from physjax.train.trainer import Trainer
 
 
@@ -59,7 +59,7 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             std=info.std,
             mirror=info.mirror,
         ),
-        confusion=evaluation.confusion.tolist(),
+        confusion=evaluation.metrics.confusion,
         law_parameters=law_parameters(trainer.state.params, trainer.setup.law.init(1)),
     )
 

@@ -19,7 +19,6 @@ from jax import lax
 
 from physjax.data import augment
 from physjax.models import AUXILIARY
-from physjax.nn.physics import DIAGNOSTICS
 from physjax.nn.taps import VOLTAGES
 from physjax.rules import Network, Outputs
 from physjax.train.setup import TrainSetup, stream_key
@@ -181,72 +180,3 @@ def _batch_metrics(
     loss_sum, correct = _sum_over_shards(setup, (jnp.sum(losses), jnp.sum(hits)))
     bad_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step).astype(jnp.int32)
     return Metrics(loss_sum, correct.astype(jnp.int32), batch.count.astype(jnp.int32), bad_step)
-
-
-class Evaluation(struct.PyTreeNode):
-    """Sums over evaluated examples."""
-
-    metrics: Metrics
-    confusion: jax.Array
-    """int32 [K, K]: how many examples of class i (row) were taken for class j (column)."""
-    diagnostics: Any
-    """RMS force by layer, on the first batch."""
-
-    def merge(self, other: Evaluation) -> Evaluation:
-        """The sums over both; the diagnostics of the first."""
-        return Evaluation(
-            self.metrics.merge(other.metrics), self.confusion + other.confusion, self.diagnostics
-        )
-
-
-def eval_step(
-    setup: TrainSetup,
-    variables: Any,
-    images: jax.Array,
-    labels: jax.Array,
-    start: jax.Array,
-    shard: jax.Array | int = 0,
-) -> Evaluation:
-    """Evaluate images[start : start + eval_batch_size]; what lies past the end is masked.
-
-    Each example counts once, whatever the batch size. `shard` as in :func:`train_step`.
-    """
-    size, info = images.shape[0], setup.info
-    part = -(-setup.config.run.eval_batch_size // setup.shards)
-    positions = start + shard * part + jnp.arange(part)
-    mask = positions < size
-    chosen = jnp.minimum(positions, size - 1)
-    inputs = augment.preprocess(
-        images[chosen], setup.image_size, info.mean, info.std, setup.config.augment
-    )
-    logits, sown = setup.model().apply(variables, inputs, train=False, mutable=[DIAGNOSTICS])
-    targets, guesses = labels[chosen], jnp.argmax(logits, -1)
-    losses = jnp.where(mask, _cross_entropy(logits, targets), 0.0)
-    truth = jax.nn.one_hot(targets, info.num_classes) * mask[:, None]
-    guess = jax.nn.one_hot(guesses, info.num_classes)
-    sums = _sum_over_shards(
-        setup,
-        (
-            jnp.sum(losses),
-            jnp.sum(mask & (guesses == targets)),
-            jnp.sum(mask),
-            truth.T @ guess,
-            jax.tree.map(jnp.square, sown.get(DIAGNOSTICS, {})),
-        ),
-    )
-    loss_sum, correct, count, confusion, squares = sums
-    return Evaluation(
-        Metrics(
-            loss_sum,
-            correct.astype(jnp.int32),
-            count.astype(jnp.int32),
-            jnp.asarray(NEVER, jnp.int32),
-        ),
-        confusion.astype(jnp.int32),
-        jax.tree.map(lambda s: jnp.sqrt(s / setup.shards), squares),
-    )
-
-
-def batch_starts(setup: TrainSetup, size: int) -> range:
-    """The `start` of each evaluation batch over `size` examples."""
-    return range(0, size, -(-setup.config.run.eval_batch_size // setup.shards) * setup.shards)

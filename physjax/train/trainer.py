@@ -21,12 +21,12 @@ from physjax.train.callbacks import Callback, Callbacks
 from physjax.train.compiled import CompiledSteps
 from physjax.train.journal import Journal
 from physjax.train.optimizer import make_schedule
+from physjax.train.predict import Evaluation
 from physjax.train.result import make_result, not_finite
 from physjax.train.setup import TrainSetup
 from physjax.train.sharding import place
 from physjax.train.signals import Signals
 from physjax.train.state import NEVER, Metrics, init_state
-from physjax.train.step import Evaluation
 
 # Of several hosts. With steps of a tenth of a second, and 16 in a call, every 16 s.
 _CALLS_BETWEEN_SYNCS = 10
@@ -230,12 +230,7 @@ class Trainer:
     def evaluate(self, name: str) -> Evaluation:
         """Evaluate the network on the images of a split, `test` or `validation`."""
         self.callbacks.on_phase(self, "evaluating")
-        total: Evaluation | None = None
-        for part in self._steps.evaluate(self.state.variables, name):
-            total = part if total is None else total.merge(part)
-            self.stop_if_signalled()
-        assert total is not None
-        return total
+        return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
 
     def _not_finite(self, what: str, step: int) -> NotFinite:
         return NotFinite(

@@ -16,7 +16,7 @@ import pytest
 
 from physjax import data
 from physjax.config import RECIPES, Config, ConfigError
-from physjax.evaluate.network import _move, _views, merge, predictor, restore
+from physjax.evaluate.network import TrainedNetwork, restore
 from physjax.evaluate.record import read_robustness
 from physjax.evaluate.robustness import evaluate
 from physjax.files import Locked
@@ -24,6 +24,7 @@ from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
 from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.loop import fit
+from physjax.train.predict import _move, _views
 from physjax.train.setup import TrainSetup
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -159,14 +160,14 @@ def test_views_average_probabilities(runs: dict[str, tuple[Path, RunRecord]]) ->
     info = dataclasses.replace(dataset.info, mirror=True)
     setup = TrainSetup(config, info, len(dataset.train))
     trained = restore(setup, path / "checkpoints", record.result.steps)
-    variables, folded = merge(setup, trained)
+    network = TrainedNetwork(setup, trained)
     images = dataset.test.images[:40]
-    single = predictor(setup, variables, folded, "none")
-    double = predictor(setup, variables, folded, "mirror")
-    expected = (single(images) + single(images[:, :, ::-1])) / 2
-    np.testing.assert_allclose(double(images), expected, atol=1e-6)
-    np.testing.assert_allclose(double(images).sum(1), 1, atol=1e-5)
-    assert np.abs(double(images) - single(images)).max() > 1e-3
+    single = np.exp(network.log_probabilities(images))
+    flipped = np.exp(network.log_probabilities(images[:, :, ::-1]))
+    double = np.exp(network.log_probabilities(images, "mirror"))
+    np.testing.assert_allclose(double, (single + flipped) / 2, atol=1e-6)
+    np.testing.assert_allclose(double.sum(1), 1, atol=1e-5)
+    assert np.abs(double - single).max() > 1e-3
 
 
 def test_digits_are_not_mirrored(runs: dict[str, tuple[Path, RunRecord]]) -> None:

@@ -15,8 +15,8 @@ from physjax.records import EpochRecord, Result, RunFolder
 from physjax.report.run import report_run
 from physjax.train.callbacks import Callback, Phase
 from physjax.train.loop import fit
+from physjax.train.predict import Evaluation
 from physjax.train.state import Metrics
-from physjax.train.step import Evaluation
 from physjax.train.trainer import Trainer
 
 PARTS = {

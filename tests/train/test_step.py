@@ -14,10 +14,11 @@ from helpers.steps import assert_close, configure, run_steps, states_of, without
 from physjax import data
 from physjax.config import RECIPES, ConfigError
 from physjax.data import augment
+from physjax.train.predict import Predictor
 from physjax.train.setup import TrainSetup, shuffle_indices, stream_key
-from physjax.train.sharding import compile_step, place
+from physjax.train.sharding import place
 from physjax.train.state import Metrics, init_state
-from physjax.train.step import batch_starts, eval_step, train_step
+from physjax.train.step import train_step
 
 
 @pytest.fixture(scope="module")
@@ -185,14 +186,15 @@ def test_evaluation_counts_every_example_once(
     config = configure(run={"eval_batch_size": batch})
     setup = TrainSetup(config, digits.info, 200, shards)
     state = init_state(setup)
-    test = (digits.test.images, digits.test.labels)
-    total = None
-    placed = place(setup, (state.variables, *test))
-    call = compile_step(setup, eval_step, *placed, np.int32(0))
-    for start in batch_starts(setup, len(digits.test.labels)):
-        part = call(*placed, np.int32(start))
-        total = part if total is None else total.merge(part)
-    assert total is not None
+    variables = place(setup, state.variables)
+    predictor, between = Predictor(setup, variables), []
+    found = predictor.evaluate(
+        variables,
+        predictor.batches(digits.test.images),
+        digits.test.labels,
+        lambda: between.append(1),
+    ).metrics
+    assert len(between) == -(-360 // predictor.batch_size)
     info = digits.info
     images = (digits.test.images / 255 - np.array(info.mean)) / np.array(info.std)
     model = TrainSetup(config, info, 200).model()
@@ -203,15 +205,15 @@ def test_evaluation_counts_every_example_once(
     near_ties = int(np.sum(first - second < 1e-4))
     assert near_ties < 10
     scores = np.asarray(jax.nn.log_softmax(logits))
-    assert total.metrics.count == len(digits.test.labels) == 360
+    assert len(digits.test.labels) == 360
     accuracy = np.mean(guesses == digits.test.labels)
-    assert total.metrics.accuracy == pytest.approx(accuracy, abs=near_ties / 360 + 1e-6)
+    assert found.accuracy == pytest.approx(accuracy, abs=near_ties / 360 + 1e-6)
     picked = scores[np.arange(360), digits.test.labels]
-    np.testing.assert_allclose(total.metrics.loss, -np.mean(picked), rtol=1e-4)
+    np.testing.assert_allclose(found.loss, -np.mean(picked), rtol=1e-4)
     expected = np.zeros((10, 10), int)
     np.add.at(expected, (digits.test.labels, guesses), 1)
-    assert np.sum(total.confusion) == 360
-    assert np.abs(total.confusion - expected).sum() <= 2 * near_ties
+    assert np.sum(found.confusion) == 360
+    assert np.abs(found.confusion - expected).sum() <= 2 * near_ties
 
 
 def test_a_loss_that_is_not_finite_is_remembered_by_its_step(digits: data.Dataset) -> None:

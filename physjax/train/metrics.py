@@ -1,4 +1,4 @@
-"""How good probabilities are: accuracy, loss, calibration and confusion. NumPy alone."""
+"""How good predicted probabilities are: accuracy, loss, calibration, confusion. NumPy alone."""
 
 from __future__ import annotations
 
@@ -31,43 +31,46 @@ class ClassificationMetrics:
 
 
 def classification_metrics(
-    probabilities: npt.NDArray[np.floating], labels: npt.NDArray[np.integer], num_classes: int
+    log_probabilities: npt.NDArray[np.floating],
+    labels: npt.NDArray[np.integer],
+    num_classes: int,
 ) -> ClassificationMetrics:
-    """Compare predicted probabilities with labels.
+    """Compare the logarithms of predicted probabilities with labels.
 
     The calibration error is that of Guo et al., *On Calibration of Modern Neural Networks*, ICML
     2017, Eq. (3): the mean over the examples of |accuracy - mean confidence| in their bin, where
     the confidence is the largest probability and 15 bins divide (0, 1] evenly.
 
     Args:
-        probabilities: [N, K], rows of which sum to 1.
+        log_probabilities: [N, K]; rows of their exponentials sum to 1.
         labels: [N], in 0 ... K - 1.
         num_classes: K.
 
     Raises:
         ValueError: there are no examples, or the shapes do not fit.
     """
-    if probabilities.shape != (len(labels), num_classes) or len(labels) == 0:
+    if log_probabilities.shape != (len(labels), num_classes) or len(labels) == 0:
         raise ValueError(
-            f"probabilities have the shape {probabilities.shape} for {len(labels)} labels of "
-            f"{num_classes} classes"
+            f"log_probabilities have the shape {log_probabilities.shape} for {len(labels)} labels "
+            f"of {num_classes} classes"
         )
-    guesses = probabilities.argmax(1)
+    guesses = log_probabilities.argmax(1)
     correct = guesses == labels
-    confidences = probabilities.max(1)
-    likelihood = probabilities[np.arange(len(labels)), labels]
+    confidences = np.exp(log_probabilities.max(1))
     cells = np.bincount(labels.astype(int) * num_classes + guesses, minlength=num_classes**2)
     confusion = cells.reshape(num_classes, num_classes)
 
-    # Bin b holds (b / BINS, (b + 1) / BINS].
-    bins = np.clip(np.ceil(confidences * BINS).astype(int) - 1, 0, BINS - 1)
+    # Bin b holds (b / BINS, (b + 1) / BINS]. What is not a number lies in the first one, and makes
+    # its sums none either.
+    bins = np.clip(
+        np.ceil(np.nan_to_num(confidences, posinf=0) * BINS).astype(int) - 1, 0, BINS - 1
+    )
     sizes = np.bincount(bins, minlength=BINS)
     summed_confidence = np.bincount(bins, confidences, BINS)
     summed_correct = np.bincount(bins, correct, BINS)
     return ClassificationMetrics(
         accuracy=float(correct.mean()),
-        # The smallest normal float keeps a probability that was rounded to zero finite.
-        loss=float(-np.log(np.maximum(likelihood, np.finfo(np.float32).tiny)).mean()),
+        loss=float(-log_probabilities[np.arange(len(labels)), labels].mean()),
         calibration_error=float(np.abs(summed_correct - summed_confidence).sum() / len(labels)),
         per_class=_ratios(confusion.diagonal(), confusion.sum(1)),
         confusion=confusion.tolist(),

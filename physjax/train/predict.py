@@ -1,0 +1,182 @@
+"""A network as a function from images to class probabilities: what every evaluation stands on.
+
+Images come in batches of one size, the last one filled up, so that one compiled program does for
+any number of them and every example counts once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import numpy.typing as npt
+from jax import lax
+from jax.scipy.special import logsumexp
+from jax.typing import ArrayLike
+
+from physjax.config import ConfigError
+from physjax.data import augment
+from physjax.data.arrays import SIDE
+from physjax.nn.physics import DIAGNOSTICS
+from physjax.train.metrics import ClassificationMetrics, classification_metrics
+from physjax.train.setup import TrainSetup
+from physjax.train.sharding import compile_step, place
+
+Views = Literal["none", "mirror", "mirror+shift"]
+"""What probabilities are averaged over: the image alone; both mirror images; those moved by a pixel
+to two corners too."""
+
+# (weight, rows, columns) of the shifted views, as airbench has them (arXiv:2404.00498).
+_SHIFTS = ((0.5, 0, 0), (0.25, -1, -1), (0.25, 1, 1))
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A network on labelled images."""
+
+    metrics: ClassificationMetrics
+    diagnostics: Any
+    """RMS force by layer, on the first batch."""
+
+
+class Predictor:
+    """The network of a setup, compiled for batches of images, over the setup's devices.
+
+    Args:
+      setup: of the run; its `eval_batch_size` is rounded up to a multiple of the devices.
+      variables: like those that it will be called with.
+      tta: test-time augmentation.
+      folded: `variables` are those of the plain twin that `physjax.nn.fold` gives.
+
+    Raises:
+      ConfigError: `tta` mirrors images whose mirror image shows no such class.
+    """
+
+    def __init__(
+        self,
+        setup: TrainSetup,
+        variables: Mapping[str, Any],
+        *,
+        tta: Views = "none",
+        folded: bool = False,
+    ) -> None:
+        if tta != "none" and not setup.info.mirror:
+            raise ConfigError(
+                f"tta is {tta!r}, but {setup.info.title} mirrored shows no such class; leave it out"
+            )
+        self._setup = setup
+        self.batch_size = -(-setup.config.run.eval_batch_size // setup.shards) * setup.shards
+        step = partial(predict_step, tta=tta, folded=folded)
+        example = np.zeros((self.batch_size, SIDE, SIDE, 3), np.uint8)
+        self._call = compile_step(setup, step, *place(setup, (variables, example)))
+
+    def batches(self, images: npt.NDArray[np.uint8]) -> Iterator[ArrayLike]:
+        """uint8 [N, 32, 32, 3] on the devices, a batch at a time; copies fill up the last one."""
+        for start in range(0, len(images), self.batch_size):
+            batch = images[start : start + self.batch_size]
+            missing = self.batch_size - len(batch)
+            filled = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge")
+            yield place(self._setup, filled)
+
+    def log_probabilities(
+        self,
+        variables: Mapping[str, Any],
+        batches: Iterable[ArrayLike],
+        count: int,
+        between: Callable[[], None] = lambda: None,
+    ) -> tuple[npt.NDArray[np.float64], Any]:
+        """float64 [count, K] of the first `count` images, and the RMS force by layer.
+
+        Args:
+          variables: on the devices.
+          batches: of :meth:`batches`.
+          count: how many images there are.
+          between: is called after each batch.
+        """
+        parts, first = [np.zeros((0, self._setup.info.num_classes))], None
+        for batch in batches:
+            part, forces = self._call(variables, batch)
+            parts.append(np.asarray(part, np.float64))
+            first = jax.tree.map(np.array, forces) if first is None else first
+            between()
+        return np.concatenate(parts)[:count], first
+
+    def evaluate(
+        self,
+        variables: Mapping[str, Any],
+        batches: Iterable[ArrayLike],
+        labels: npt.NDArray[np.integer],
+        between: Callable[[], None] = lambda: None,
+    ) -> Evaluation:
+        """Compare what the network makes of images with their labels, [N]."""
+        found, forces = self.log_probabilities(variables, batches, len(labels), between)
+        classes = self._setup.info.num_classes
+        return Evaluation(classification_metrics(found, labels, classes), forces)
+
+
+def predict_step(
+    setup: TrainSetup,
+    variables: Mapping[str, Any],
+    images: jax.Array,
+    shard: jax.Array | int = 0,
+    *,
+    tta: Views = "none",
+    folded: bool = False,
+) -> tuple[jax.Array, Any]:
+    """Log-probabilities of a batch, and the RMS force of every layer on it.
+
+    Args:
+      setup: of the run.
+      variables: of the network.
+      images: uint8 [N, S, S, 3], N a multiple of the devices.
+      shard: which of `setup.shards` equal parts this device computes.
+      tta: views to average the probabilities over.
+      folded: `variables` are those of the plain twin.
+
+    Returns:
+      (float32 [N, K], forces), the same on all devices.
+    """
+    info, part = setup.info, images.shape[0] // setup.shards
+    own = lax.dynamic_slice_in_dim(images, shard * part, part)
+    model = setup.model(folded)
+    scores, sown = [], []
+    for weight, seen in _views(own, tta):
+        inputs = augment.preprocess(
+            seen, setup.image_size, info.mean, info.std, setup.config.augment
+        )
+        logits, left = model.apply(variables, inputs, train=False, mutable=[DIAGNOSTICS])
+        scores.append(jax.nn.log_softmax(logits.astype(jnp.float32)) + math.log(weight))
+        sown.append(left.get(DIAGNOSTICS, {}))
+    found = scores[0] if len(scores) == 1 else logsumexp(jnp.stack(scores), 0)
+    squares = jax.tree.map(jnp.square, sown[0])
+    if setup.axis_name is not None:
+        found = lax.all_gather(found, setup.axis_name, tiled=True)
+        squares = lax.pmean(squares, setup.axis_name)
+    return found, jax.tree.map(jnp.sqrt, squares)
+
+
+def _views(images: jax.Array, tta: Views) -> list[tuple[float, jax.Array]]:
+    """(weight, images) of each view; the weights sum to 1."""
+    if tta == "none":
+        return [(1.0, images)]
+    shifts = _SHIFTS if tta == "mirror+shift" else ((1.0, 0, 0),)
+    views = []
+    for weight, down, right in shifts:
+        moved = _move(images, down, right)
+        views += [(weight / 2, moved), (weight / 2, moved[:, :, ::-1])]
+    return views
+
+
+def _move(images: jax.Array, down: int, right: int) -> jax.Array:
+    """The images moved by whole pixels; what comes in mirrors what is there."""
+    size, pad = images.shape[1], max(abs(down), abs(right))
+    if pad == 0:
+        return images
+    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode="reflect")
+    return padded[:, pad - down : pad - down + size, pad - right : pad - right + size]
