@@ -74,7 +74,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Recorder]:
 
 def test_each_moment_comes_in_its_order(whole: tuple[Path, Recorder]) -> None:
     epochs = [
-        ["training", f"step {10 * epoch}", *["evaluating"] * evaluated, f"epoch {epoch}"]
+        ["training", f"step {10 * epoch}", "saving", *["evaluating"] * evaluated, f"epoch {epoch}"]
         # The held-out images every time, for they select.
         for epoch, evaluated in ((1, 1), (2, 2), (3, 2))
     ]
@@ -83,6 +83,7 @@ def test_each_moment_comes_in_its_order(whole: tuple[Path, Recorder]) -> None:
         "compiling",
         "start at 0",
         *(moment for epoch in epochs for moment in epoch),
+        "saving",
         "close",
     ]
 

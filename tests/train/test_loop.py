@@ -275,6 +275,6 @@ def test_automatic_names_differ_where_configs_do(tmp_path: Path) -> None:
 
 
 def test_an_unknown_model_is_refused_before_there_is_a_folder(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"no model 'lenet'; the models are cnn, alexnet"):
+    with pytest.raises(ConfigError, match=r"no model 'lenet'; there are cnn, alexnet"):
         fit(configure(tmp_path, model={"name": "lenet"}))
     assert list(tmp_path.iterdir()) == []
