@@ -105,12 +105,16 @@ class Registry(MutableMapping[str, T], Generic[T]):
         """
         if not isinstance(thing, self.kind):
             raise ConfigError(f"{schema.show(thing)} is no {self.kind.__name__}")
+        if replace and _name(thing) not in self._own:
+            self.pop(_name(thing), None)
+        self.check_free(thing)
+        self.setdefault(_name(thing), thing)
+
+    def check_free(self, thing: T) -> None:
+        """Raise ConfigError where another object than `thing` has its name."""
         name = _name(thing)
-        if replace and name not in self._own:
-            self.pop(name, None)
         if name in self and self[name] != thing:
             raise ConfigError(f"there is a {self.what} {name!r} already; choose another name")
-        self.setdefault(name, thing)
 
     def objects(self, module: ModuleType) -> list[T]:
         """Those at the top of `module`, each once."""

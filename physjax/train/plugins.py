@@ -11,6 +11,7 @@ import importlib
 import importlib.util
 import sys
 from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
@@ -22,8 +23,17 @@ from physjax.forces import LAWS
 from physjax.models import MODELS
 from physjax.rules import RULES
 
+
+@dataclass(frozen=True)
+class _Plugin:
+    module: ModuleType
+    sha256: str
+    """Of its file as it was imported; empty where there is none."""
+
+
 _REGISTRIES: tuple[Registry, ...] = (LAWS, RULES, MODELS, DATASETS)
-_LOADED: dict[str, ModuleType] = {}
+# By module, or by whole path: a relative one means another file in another folder.
+_LOADED: dict[str, _Plugin] = {}
 
 
 def load_plugins(names: Iterable[str]) -> None:
@@ -33,34 +43,48 @@ def load_plugins(names: Iterable[str]) -> None:
       ConfigError: one is not there, fails, holds nothing, or has a name that is taken; it is named.
     """
     for name in names:
-        if name in _LOADED:
+        if _key(name) in _LOADED:
             continue
+        known = set(sys.modules)
         module = _imported(name)
-        things = [
-            (registry, thing) for registry in _REGISTRIES for thing in registry.objects(module)
-        ]
-        if not things:
-            raise ConfigError(
-                f"plug-in {name}: it holds no ForceLaw, LearningRule, ModelSpec or DatasetSpec; "
-                "make one at the top of the module"
-            )
+        try:
+            _register(name, module)
+        except ConfigError:
+            # Mended, it can be loaded again by the same process.
+            if module.__name__ not in known:
+                del sys.modules[module.__name__]
+            raise
+        file = getattr(module, "__file__", None)
+        digest = hashlib.sha256(Path(file).read_bytes()).hexdigest() if file else ""
+        _LOADED[_key(name)] = _Plugin(module, digest)
+
+
+def _register(name: str, module: ModuleType) -> None:
+    """Add what a plug-in holds to the registries: all of it, or nothing."""
+    things = [(registry, thing) for registry in _REGISTRIES for thing in registry.objects(module)]
+    if not things:
+        raise ConfigError(
+            f"plug-in {name}: it holds no ForceLaw, LearningRule, ModelSpec or DatasetSpec; "
+            "make one at the top of the module"
+        )
+    try:
         for registry, thing in things:
-            try:
-                registry.add(thing)
-            except ConfigError as error:
-                raise ConfigError(f"plug-in {name}: {error}") from None
-        _LOADED[name] = module
+            registry.check_free(thing)
+    except ConfigError as error:
+        raise ConfigError(f"plug-in {name}: {error}") from None
+    for registry, thing in things:
+        registry.add(thing)
+
+
+def _key(name: str) -> str:
+    return str(Path(name).resolve()) if name.endswith(".py") else name
 
 
 def plugin_hashes(names: Iterable[str]) -> dict[str, str]:
-    """SHA-256 of the file of each of some plug-ins, by name."""
+    """SHA-256 of the file of each of some plug-ins, as it was imported, by name."""
     load_plugins(names)
-    files = {name: getattr(_LOADED[name], "__file__", None) for name in names}
-    return {
-        name: hashlib.sha256(Path(file).read_bytes()).hexdigest()
-        for name, file in files.items()
-        if file
-    }
+    hashes = {name: _LOADED[_key(name)].sha256 for name in names}
+    return {name: digest for name, digest in hashes.items() if digest}
 
 
 def _imported(name: str) -> ModuleType:

@@ -68,7 +68,8 @@ def test_help_of_the_commands_that_train_loads_no_jax(command: str) -> None:
         f"import sys; sys.argv = ['physjax', '{command}', '--help']\n"
         "from physjax.cli import main\n"
         "try: main()\n"
-        "except SystemExit: print(sorted({'jax', 'pandas', 'matplotlib'} & set(sys.modules)))"
+        "except SystemExit:\n"
+        "    print(sorted({'jax', 'pandas', 'matplotlib', 'sklearn'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"

@@ -209,8 +209,12 @@ def test_a_run_that_diverges_is_recorded_as_failed_and_the_others_go_on(tmp_path
 @pytest.mark.parametrize(
     ("changes", "error", "message"),
     [
-        ({"models": ("cnn", "lenet")}, ConfigError, "there is no model 'lenet'; the models are"),
-        ({"laws": ("none", "magnet")}, ConfigError, "there is no force law 'magnet'; the laws are"),
+        ({"models": ("cnn", "lenet")}, ConfigError, "there is no model 'lenet'; there are cnn"),
+        (
+            {"laws": ("none", "magnet")},
+            ConfigError,
+            "there is no force law 'magnet'; there are none",
+        ),
         ({"datasets": ("digits", "imagenet")}, DataError, "no data set 'imagenet'; there are"),
         (
             {"arms": {"big": {"optim": {"batch_size": 2000}}}},

@@ -52,7 +52,7 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def forget() -> None:
     """What a process that starts anew does not know."""
-    for module in plugins._LOADED.values():
+    for module in (plugin.module for plugin in plugins._LOADED.values()):
         sys.modules.pop(module.__name__, None)
         for table in (LAWS, RULES, MODELS, DATASETS):
             for thing in table.objects(module):
@@ -117,6 +117,22 @@ def test_a_plug_in_that_cannot_be_is_named(tmp_path: Path, text: str | None, mes
         write(tmp_path, "bad_plugin.py", text)
     with pytest.raises(ConfigError, match=f"^plug-in {re.escape(path)}.*{message}"):
         resolve(configure(run={"plugins": (path,)}))
+
+
+def test_a_plug_in_that_was_mended_is_loaded_by_the_same_process(tmp_path: Path) -> None:
+    """Of the one that was refused nothing stays, not even what was sound in it."""
+    taken = LAW.replace('"push"', '"ring"').replace("PUSH", "ZZZ")
+    path = write(tmp_path, "mended_plugin.py", LAW + taken)
+    with pytest.raises(ConfigError, match="there is a force law 'ring' already"):
+        plugins.load_plugins([path])
+    assert "push" not in LAWS
+    write(tmp_path, "mended_plugin.py", LAW)
+    plugins.load_plugins([path])
+    assert "push" in LAWS
+    before = plugins.plugin_hashes([path])
+    write(tmp_path, "mended_plugin.py", LAW + "# a later edit\n")
+    # What was imported counts, not what the file says by now.
+    assert plugins.plugin_hashes([path]) == before
 
 
 def test_a_file_that_is_called_like_another_module_is_refused(tmp_path: Path) -> None:
