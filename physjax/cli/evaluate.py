@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -34,6 +34,8 @@ class Command:
     """Average the probabilities over views of each image."""
     corruptions: tuple[Corruption, ...] | None = None
     """Corrupted images too, in five severities each: these, or without a name all of them."""
+    plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
+    """A file or module with the run's own law, rule or base, where the recorded one has moved."""
     other_code: bool = False
     """Evaluate also where the law's or the base model's code is not what was trained."""
     data_dir: str | None = None
@@ -57,6 +59,7 @@ def main() -> None:
         tta=command.tta,
         data_dir=command.data_dir,
         corruptions=tuple(CORRUPTIONS) if command.corruptions == () else command.corruptions or (),
+        plugins=command.plugin,
         other_code=command.other_code,
         log=print,
     )

@@ -34,6 +34,7 @@ def evaluate(
     data_dir: str | None = None,
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
+    plugins: Sequence[str] = (),
     other_code: bool = False,
     log: Callable[[str], None] = lambda text: None,
 ) -> RobustnessRecord:
@@ -48,6 +49,7 @@ def evaluate(
         corruptions: names in `CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
+        plugins: to load instead of those that the record names, which may have moved since.
         other_code: evaluate also where the code of the law or the base model, or a setting of JAX
             that changes numbers, is not what it was trained with.
         log: is told every result as it comes.
@@ -64,6 +66,9 @@ def evaluate(
     runtime.require_32_bits()
     folder = RunFolder(path)
     record = folder.read()
+    if plugins:
+        config = record.config.replace(run={"plugins": tuple(plugins)})
+        record = dataclasses.replace(record, config=config)
     if record.result is None:
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     check_code(path, record, other_code, log)

@@ -94,6 +94,17 @@ def test_one_file_adds_a_law_a_rule_a_base_and_a_data_set(tmp_path: Path) -> Non
     write(tmp_path, "ex_law.py", LAW + "\n# Another comment.\n")
     evaluate(tmp_path / "run", log=lambda line: None)
     forget()
+    (tmp_path / "moved").mkdir()
+    for name in texts:
+        (tmp_path / name).rename(tmp_path / "moved" / name)
+    with pytest.raises(ConfigError, match=r"ex_law\.py: there is no such file"):
+        evaluate(tmp_path / "run", log=lambda line: None)
+    moved = [str(tmp_path / "moved" / name) for name in texts]
+    evaluate(tmp_path / "run", plugins=moved, log=lambda line: None)
+    for name in texts:
+        (tmp_path / "moved" / name).rename(tmp_path / name)
+
+    forget()
     write(tmp_path, "ex_law.py", LAW.replace("-by", "by"))
     with pytest.raises(OriginError, match=r"the code of law push \(ex_law\)"):
         evaluate(tmp_path / "run", log=lambda line: None)
