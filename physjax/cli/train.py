@@ -10,7 +10,6 @@ The first is a look, in seconds. The same command again goes on where it stopped
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 
 from physjax import runtime
 from physjax.cli import common
@@ -22,8 +21,8 @@ def main() -> None:
 
     # After configure(), which must stand before the first use of JAX.
     from physjax import data
-    from physjax.config import run_name
     from physjax.models.summary import summary
+    from physjax.records import RunFolder
     from physjax.train import loop, multihost
 
     if command.dry_run:
@@ -44,7 +43,7 @@ def main() -> None:
             leads = multihost.is_lead_host()
         if not leads:
             return
-        folder = Path(command.config.run.runs_dir) / run_name(record.config)
-        report_run(folder, command.figure_format)
+        folder = RunFolder.of(record.config)
+        report_run(folder.path, command.figure_format)
         assert record.result is not None
-        print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {folder / 'figures'}")
+        print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {folder.figures}")

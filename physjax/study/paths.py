@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -29,10 +28,7 @@ class Paths:
 
     def localize(self, config: Config, name: str) -> Config:
         """The config of a run of the study `name`, with the folders and devices of this machine."""
-        return dataclasses.replace(
-            config,
-            data=dataclasses.replace(config.data, data_dir=self.data_dir),
-            run=dataclasses.replace(
-                config.run, runs_dir=str(self.runs_dir / name), devices=self.devices
-            ),
+        return config.replace(
+            data={"data_dir": self.data_dir},
+            run={"runs_dir": str(self.runs_dir / name), "devices": self.devices},
         )

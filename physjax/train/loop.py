@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 from collections.abc import Iterable
 from typing import Literal
 
@@ -36,7 +35,7 @@ def resolve(config: Config) -> Config:
 
 
 def _with_dataset(config: Config, name: str) -> Config:
-    return dataclasses.replace(config, data=dataclasses.replace(config.data, dataset=name))
+    return config.set("data.dataset", name)
 
 
 def fit(
