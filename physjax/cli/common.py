@@ -29,6 +29,7 @@ from physjax.train import output
 
 if TYPE_CHECKING:
     from physjax.forces import ForceLaw
+    from physjax.optimizers import Optimizer
     from physjax.rules import LearningRule
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
@@ -85,10 +86,11 @@ def parse(argv: Sequence[str] | None = None, description: str | None = None) -> 
 
 
 def _settings_help(arguments: Sequence[str]) -> list[str]:
-    """A paragraph on the settings of the law and of the rule that `arguments` name."""
+    """A paragraph on the settings of the law, rule and optimiser that `arguments` name."""
     asked = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     asked.add_argument("--law")
     asked.add_argument("--update-rule", "--update_rule")
+    asked.add_argument("--optimizer")
     asked.add_argument("--plugin", action="append", default=[])
     try:
         names = asked.parse_known_args(arguments)[0]
@@ -98,7 +100,7 @@ def _settings_help(arguments: Sequence[str]) -> list[str]:
         from physjax.train.plugins import load_plugins
 
         load_plugins(names.plugin)
-    found: list[tuple[str, ForceLaw | LearningRule]] = []
+    found: list[tuple[str, ForceLaw | LearningRule | Optimizer]] = []
     if names.law is not None:
         from physjax.forces import get_law
 
@@ -107,6 +109,10 @@ def _settings_help(arguments: Sequence[str]) -> list[str]:
         from physjax.rules import get_rule
 
         found.append(("rule", get_rule(names.update_rule)))
+    if names.optimizer is not None:
+        from physjax.optimizers import get_optimizer
+
+        found.append(("optimizer", get_optimizer(names.optimizer)))
     return [
         "\n".join([f"Settings of {part} {chosen.name}:", *_listed(part, chosen.settings)])
         for part, chosen in found

@@ -1,7 +1,7 @@
 """The options of a training run's command line, made of the fields of the config.
 
 An option is a field: `--epochs` is `optim.epochs`, which `--optim.epochs 3` and
-`--set optim.epochs=3` set too. So are the settings of a law or rule: `--law.length 4`.
+`--set optim.epochs=3` set too. So are the settings of a law, rule or optimiser: `--law.length 4`.
 """
 
 from __future__ import annotations
@@ -19,11 +19,12 @@ import tyro
 from tyro import constructors
 
 from physjax import schema
-from physjax.config import RECIPES, SETTINGS, Config, ConfigError, LawConfig
+from physjax.config import RECIPES, SETTINGS, Config, ConfigError, LawConfig, OptimizerConfig
 from physjax.config.names import check_name, check_text
 from physjax.data.catalog import DATASETS
 from physjax.forces import LAWS
 from physjax.models import MODELS
+from physjax.optimizers import OPTIMIZERS
 from physjax.rules import RULES
 
 T = TypeVar("T")
@@ -41,6 +42,7 @@ _CHOICES = {
     "model.name": tuple(MODELS),
     "model.law": ("default", *LAWS),
     "rule.update_rule": tuple(RULES),
+    "optim.optimizer": tuple(OPTIMIZERS),
     "data.dataset": ("auto", *DATASETS),
 }
 
@@ -156,8 +158,8 @@ def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstruc
     for f in dataclasses.fields(kind):
         key = f"{names.get(kind, '')}.{f.name}"
         hint: Any = typing.get_type_hints(kind)[f.name]
-        if f.name == schema.OWN or hint is LawConfig:
-            # Settings of a law or rule, which are given by --set or their dotted names.
+        if f.name == schema.OWN or hint in (LawConfig, OptimizerConfig):
+            # Settings of a law, rule or optimiser, which are given by --set or their dotted names.
             kept[f.name] = getattr(info.default, f.name)
             continue
         if key in SETTINGS:

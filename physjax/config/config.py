@@ -18,6 +18,7 @@ from physjax.config.fields import (
     LawConfig,
     ModelConfig,
     OptimConfig,
+    OptimizerConfig,
     RuleConfig,
     RunConfig,
 )
@@ -41,6 +42,7 @@ class Config:
     optim: OptimConfig = field(default_factory=OptimConfig)
     law: LawConfig = field(default_factory=LawConfig)
     rule: RuleConfig = field(default_factory=RuleConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
     run: RunConfig = field(default_factory=RunConfig)
 
     @model_validator(mode="before")

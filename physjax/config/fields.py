@@ -89,6 +89,9 @@ class AugmentConfig:
     """Mirror left-right with probability 1/2, in data sets where a mirrored image makes sense."""
     cutout: Annotated[int, Field(ge=0, le=1024)] = 8
     """Side in pixels of a square set to the mean; 0: none (DeVries & Taylor, arXiv:1708.04552)."""
+    alternate: Annotated[bool, Trait(option_of="augment.mirror", needs=(True,))] = False
+    """Mirror an image in every other epoch, a random half of them in the even ones, in place of a
+    new toss every time (Jordan, arXiv:2404.00498)."""
     normalize: Literal["dataset", "imagenet"] = "dataset"
     """Whose channel mean and standard deviation the images are normalised by."""
 
@@ -113,6 +116,24 @@ class ModelConfig:
     """Train the strength; False keeps it at its start value."""
     norm: Literal["batch", "none"] = "batch"
     """Normalisation after each convolution; the force acts after it."""
+    norm_scale: Annotated[bool, Trait(option_of="model.norm", needs=("batch",))] = True
+    """Learn a factor on each normalised channel, beside the offset."""
+    norm_momentum: Annotated[Fraction, Trait(option_of="model.norm", needs=("batch",))] = 0.9
+    """Decay per step of the running mean and variance, which evaluation normalises by."""
+    activation: Literal["relu", "gelu", "celu"] = "relu"
+    """The nonlinearity of all layers (GELU: Hendrycks & Gimpel, arXiv:1606.08415, by tanh; CELU:
+    Barron, arXiv:1704.07483)."""
+    pool_first: bool = False
+    """Pool right after the convolution, before norm, force and nonlinearity."""
+    kernel_start: Literal["random", "dirac"] = "random"
+    """Of convolutions: `random` (He; PyTorch's in the paper's network), or `dirac`: the first
+    outputs pass the inputs on, the rest is random (Jordan, arXiv:2404.00498)."""
+    first_layer: Literal["random", "whitened", "frozen"] = "random"
+    """Start of the first convolution; `whitened`: the eigenvectors of the training images' patches,
+    each with both signs, divided by the root of the eigenvalue; `frozen`: that, and no training of
+    it (Page, How to Train Your ResNet 8; Jordan, arXiv:2404.00498)."""
+    logit_scale: Annotated[float, Field(gt=0, le=1e3)] = 1.0
+    """Factor on the logits: a small one starts the training calmly (Jordan, arXiv:2404.00498)."""
     dropout: Fraction = 0.2
     """Probability of dropping a unit before a dense layer of the head."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
@@ -137,12 +158,15 @@ class OptimConfig:
     """Decay to zero after the warm-up; `constant`: no decay."""
     warmup: Fraction = 0.2
     """Fraction of all steps in which the learning rate rises linearly from 0."""
-    momentum: Fraction = 0.9
+    optimizer: Word = "sgd"
+    """A name in `physjax.optimizers.OPTIMIZERS`."""
+    momentum: Annotated[Fraction, Trait(option_of="optim.optimizer", needs=("sgd", "muon"))] = 0.9
     """Decay per step of the gradients' moving sum."""
-    nesterov: bool = True
+    nesterov: Annotated[bool, Trait(option_of="optim.optimizer", needs=("sgd", "muon"))] = True
     """Look ahead by the momentum (Nesterov)."""
     weight_decay: Factor = 5e-4
-    """L2 penalty on kernels alone: never on biases, norms, forces or strengths."""
+    """Decay of kernels alone: never of biases, norms, forces or strengths. An L2 penalty with sgd,
+    decoupled from the gradient's moments with the others."""
     bias_scale: Factor = 1.0
     """Factor on the learning rate of biases: the control arm that the force is compared with."""
     label_smoothing: Fraction = 0.1
@@ -158,7 +182,7 @@ def _frozen(own: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 Own = Annotated[Mapping[SettingName, SettingValue], AfterValidator(_frozen)]
-"""Settings that a law or rule has of its own, by name, unlike their defaults. What there is, and
+"""Settings that a law, rule or optimiser has of its own, by name, unlike their defaults. What there is, and
 what it may hold, says the law or rule itself."""
 
 
@@ -188,6 +212,13 @@ class LawConfig(_Open):
     own: Own = field(default_factory=immutabledict)
 
 
+@schema.strict(ConfigError, "optimizer")
+class OptimizerConfig(_Open):
+    """Settings of the chosen optimiser (`physjax.optimizers`)."""
+
+    own: Own = field(default_factory=immutabledict)
+
+
 @schema.strict(ConfigError, "rule")
 class RuleConfig(_Open):
     """How the network learns (`physjax.rules`), and settings of the chosen rule."""
@@ -198,7 +229,7 @@ class RuleConfig(_Open):
     own: Own = field(default_factory=immutabledict)
 
 
-OPEN = {"law": "model.law", "rule": "rule.update_rule"}
+OPEN = {"law": "model.law", "rule": "rule.update_rule", "optimizer": "optim.optimizer"}
 """The parts of the config with settings of their own, and the choice that decides which."""
 
 

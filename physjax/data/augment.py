@@ -36,6 +36,7 @@ def draw(
     image_size: int,
     out_size: int,
     mirror: bool,
+    mirrored: jax.Array | None = None,
 ) -> dict[str, jax.Array]:
     """The random parameters of `count` images; every value has the leading axis `count`.
 
@@ -46,6 +47,7 @@ def draw(
       image_size: side of the stored images, in pixels.
       out_size: side of the images that `apply` makes, in pixels.
       mirror: whether the data set allows mirroring (`DatasetInfo.mirror`).
+      mirrored: bool [count], which images are mirrored where config.alternate says so.
 
     Returns:
       crop=pad: `top`, `left` int32, uniform in 0 .. 2 pad, the crop's corner in the padded image;
@@ -66,7 +68,7 @@ def draw(
     elif config.crop == "resized":
         draws |= _boxes(uniform[:, :2], uniform[:, 5:], image_size)
     if config.mirror and mirror:
-        draws["mirror"] = uniform[:, 2] < 0.5
+        draws["mirror"] = uniform[:, 2] < 0.5 if mirrored is None else mirrored
     if config.cutout:
         draws["cutout_row"] = _integer(uniform[:, 3], out_size)
         draws["cutout_column"] = _integer(uniform[:, 4], out_size)

@@ -20,13 +20,21 @@ MODELS: "Registry[ModelSpec]" = Registry(
         "resnet18": "physjax.models.resnet",
         "resnet20": "physjax.models.resnet",
         "densenet": "physjax.models.densenet",
+        "speedrun": "physjax.models.speedrun",
     },
 )
 """By name; each file is imported when its base is first asked for."""
 
 with epy.lazy_api_imports(globals()):
     from physjax.models.base import AUXILIARY, Classifier, ModelSpec
-    from physjax.models.builder import build, get_spec, image_size, init_variables, law_name
+    from physjax.models.builder import (
+        build,
+        first_layer,
+        get_spec,
+        image_size,
+        init_variables,
+        law_name,
+    )
 
 __all__ = [
     "AUXILIARY",
@@ -34,6 +42,7 @@ __all__ = [
     "Classifier",
     "ModelSpec",
     "build",
+    "first_layer",
     "get_spec",
     "image_size",
     "init_variables",

@@ -20,14 +20,14 @@ class AlexNetCifar(Classifier):
         for index, features in enumerate((64, 192, 384, 256, 256), start=1):
             x = self.layer(
                 self.channels(features),
-                activation=nn.relu,
+                activation=self.activation,
                 pool=partial(max_pool, window=(2, 2)) if index in (1, 2, 5) else None,
                 source=index == 1,
                 name=f"conv{index}",
             )(x, train)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(self.dense(self.channels(512), name="fc1")(self.drop(x, train)))
-        return self.dense(self.num_classes, name="fc2")(self.drop(x, train)).astype("float32")
+        x = self.activation(self.dense(self.channels(512), name="fc1")(self.drop(x, train)))
+        return self.head(self.drop(x, train), name="fc2")
 
 
 class AlexNetPaper(Classifier):
@@ -50,15 +50,17 @@ class AlexNetPaper(Classifier):
                 kernel_size=kernel,
                 strides=stride,
                 padding=padding,
-                activation=nn.relu,
+                activation=self.activation,
                 pool=partial(max_pool, window=(3, 3), strides=(2, 2)) if pool else None,
                 source=index == 1,
                 name=f"conv{index}",
             )(x, train)
         x = adaptive_avg_pool(x, (6, 6)).reshape(x.shape[0], -1)
         for index in (1, 2):
-            x = nn.relu(self.dense(self.channels(4096), name=f"fc{index}")(self.drop(x, train)))
-        return self.dense(self.num_classes, name="fc3")(x).astype("float32")
+            x = self.activation(
+                self.dense(self.channels(4096), name=f"fc{index}")(self.drop(x, train))
+            )
+        return self.head(x, name="fc3")
 
 
 _NETWORKS = {"cifar": AlexNetCifar, "paper": AlexNetPaper}

@@ -26,7 +26,9 @@ class Classifier(nn.Module):
       layer: makes every convolution of the network, with its norm, force and activation.
       dense: makes every dense layer, called with its number of outputs.
       norm: makes a norm that stands alone, as pre-activation networks have it; None: none.
+      activation: the nonlinearity of every layer that has one.
       dropout: probability of dropping a unit before a dense layer of the head.
+      logit_scale: factor on the last layer's outputs.
       width: factor on the number of channels of every layer but the last.
     """
 
@@ -34,7 +36,9 @@ class Classifier(nn.Module):
     layer: LayerFactory
     dense: Callable[..., nn.Module]
     norm: Callable[..., nn.Module] | None = None
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
     dropout: float = 0.0
+    logit_scale: float = 1.0
     width: float = 1.0
 
     def channels(self, count: int) -> int:
@@ -44,6 +48,10 @@ class Classifier(nn.Module):
     def drop(self, x: jax.Array, train: bool) -> jax.Array:
         """Dropout of whole-network probability `dropout`, in training alone."""
         return nn.Dropout(self.dropout, deterministic=not train)(x)
+
+    def head(self, x: jax.Array, name: str) -> jax.Array:
+        """The last dense layer: logits [N, num_classes], float32."""
+        return self.logit_scale * self.dense(self.num_classes, name=name)(x).astype("float32")
 
     def imagenet_stem(self, features: int, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """A 7x7 layer of stride 2 with `features` channels, and a 3x3 pool of stride 2.
@@ -55,7 +63,7 @@ class Classifier(nn.Module):
             kernel_size=7,
             strides=2,
             padding=3,
-            activation=nn.relu,
+            activation=self.activation,
             pool=partial(max_pool, window=(3, 3), strides=(2, 2), padding=((1, 1), (1, 1))),
             source=True,
             name="stem",

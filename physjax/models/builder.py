@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -14,9 +15,20 @@ from physjax.forces import ForceLaw, get_law
 from physjax.models import MODELS
 from physjax.models.base import Classifier, ModelSpec
 from physjax.nn.connection import PLAIN, Connection
-from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
+from physjax.nn.physics import (
+    Dense,
+    PhysicsLayer,
+    dirac_kernel_init,
+    torch_bias_init,
+    torch_kernel_init,
+)
 
 BATCH_NORM_EPSILON = 1e-5
+_ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "relu": nn.relu,
+    "gelu": nn.gelu,
+    "celu": partial(nn.celu, alpha=0.3),
+}
 
 
 def get_spec(config: ModelConfig) -> ModelSpec:
@@ -79,7 +91,12 @@ def build(
         {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
     )
     batch_norm = partial(
-        nn.BatchNorm, momentum=0.9, epsilon=BATCH_NORM_EPSILON, dtype=dtype, axis_name=axis_name
+        nn.BatchNorm,
+        momentum=config.norm_momentum,
+        epsilon=BATCH_NORM_EPSILON,
+        use_scale=config.norm_scale,
+        dtype=dtype,
+        axis_name=axis_name,
     )
     norm = batch_norm if config.norm == "batch" else None
     layer = partial(
@@ -89,10 +106,13 @@ def build(
         learn_strength=config.learn_strength,
         norm=norm,
         method=config.conv,
+        pool_first=config.pool_first,
         connection=connection,
         dtype=dtype,
         **init,
     )
+    if config.kernel_start == "dirac":
+        layer = partial(layer, kernel_init=dirac_kernel_init)
     options = dict(spec.options or {})
     if spec.auxiliary:
         options["auxiliary"] = config.auxiliary_weight > 0
@@ -101,7 +121,9 @@ def build(
         layer=layer,
         dense=partial(Dense, connection=connection, dtype=dtype, **init),
         norm=norm,
+        activation=_ACTIVATIONS[config.activation],
         dropout=config.dropout,
+        logit_scale=config.logit_scale,
         width=config.width,
         **options,
     )
@@ -112,3 +134,18 @@ def init_variables(model: Classifier, key: jax.Array, size: int) -> dict:
     images = jnp.zeros((1, size, size, 3))
     variables = jax.jit(partial(model.init, train=False, mutable=["params", "batch_stats"]))
     return dict(variables(key, images))
+
+
+def first_layer(model: Classifier, size: int) -> tuple[str, ...]:
+    """Where the variables of the layer that sees the images lie: the names on the way to it."""
+    found: list[tuple[str, ...]] = []
+
+    def look(method: Callable[..., Any], args: Any, kwargs: Any, context: Any) -> Any:
+        if getattr(context.module, "source", False) and context.method_name == "__call__":
+            found.append(context.module.path)
+        return method(*args, **kwargs)
+
+    with nn.intercept_methods(look):
+        images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+        jax.eval_shape(partial(model.init, train=False), jax.random.key(0), images)
+    return found[0]

@@ -25,14 +25,14 @@ class BasicCNN(Classifier):
         for index, features in enumerate((32, 64, 64), start=1):
             x = self.layer(
                 self.channels(features),
-                activation=nn.relu,
+                activation=self.activation,
                 pool=partial(max_pool, window=(2, 2)) if index < 3 else None,
                 source=index == 1,
                 name=f"conv{index}",
             )(x, train)
         x = x.reshape(x.shape[0], -1)
-        x = nn.relu(self.dense(self.channels(64), name="fc1")(self.drop(x, train)))
-        return self.dense(self.num_classes, name="fc2")(x).astype("float32")
+        x = self.activation(self.dense(self.channels(64), name="fc1")(self.drop(x, train)))
+        return self.head(x, name="fc2")
 
 
 CNN = ModelSpec(

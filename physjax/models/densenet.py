@@ -40,13 +40,13 @@ class DenseNet(Classifier):
         """Norm, where the network has norms, and nonlinearity, of what was collected."""
         if self.norm is not None:
             x = self.norm(name=name)(x, use_running_average=not train)
-        return nn.relu(x)
+        return self.activation(x)
 
     def block(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         """`x` with `growth` new channels after its own."""
         growth = self.channels(self.growth)
         y = self.activate(x, train, f"{name}_norm")
-        y = self.layer(4 * growth, kernel_size=1, activation=nn.relu, name=f"{name}_conv1")(
+        y = self.layer(4 * growth, kernel_size=1, activation=self.activation, name=f"{name}_conv1")(
             y, train
         )
         y = self.layer(growth, padding=1, bare=True, name=f"{name}_conv2")(y, train)
@@ -65,7 +65,7 @@ class DenseNet(Classifier):
                 )(x, train)
                 x = avg_pool(x, (2, 2))
         x = self.activate(x, train, "norm").mean(axis=(1, 2))
-        return self.dense(self.num_classes, name="fc")(self.drop(x, train)).astype("float32")
+        return self.head(self.drop(x, train), name="fc")
 
 
 class DenseNetPaper(DenseNet):

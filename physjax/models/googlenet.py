@@ -48,13 +48,14 @@ class Inception(nn.Module):
 
     layer: LayerFactory
     features: tuple[int, ...]
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         one, reduced3, three, reduced5, five, pooled = self.features
 
         def conv(x: jax.Array, features: int, kernel_size: int, name: str) -> jax.Array:
-            arguments: dict[str, Any] = {"kernel_size": kernel_size, "activation": nn.relu}
+            arguments: dict[str, Any] = {"kernel_size": kernel_size, "activation": self.activation}
             return self.layer(features, **arguments, name=name)(x, train)
 
         branches = [
@@ -78,6 +79,8 @@ class AuxiliaryHead(nn.Module):
       dense: makes the dense layers.
       features: output channels of the convolution.
       hidden: units of the first dense layer.
+      activation: the nonlinearity.
+      logit_scale: factor on the outputs.
     """
 
     num_classes: int
@@ -85,14 +88,18 @@ class AuxiliaryHead(nn.Module):
     dense: Callable[..., nn.Module]
     features: int = 128
     hidden: int = 1024
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
+    logit_scale: float = 1.0
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         x = adaptive_avg_pool(x, (4, 4))
-        x = self.layer(self.features, kernel_size=1, activation=nn.relu, name="conv")(x, train)
-        x = nn.relu(self.dense(self.hidden, name="fc1")(x.reshape(x.shape[0], -1)))
+        x = self.layer(self.features, kernel_size=1, activation=self.activation, name="conv")(
+            x, train
+        )
+        x = self.activation(self.dense(self.hidden, name="fc1")(x.reshape(x.shape[0], -1)))
         x = nn.Dropout(_HEAD_DROPOUT, deterministic=not train)(x)
-        return self.dense(self.num_classes, name="fc2")(x).astype("float32")
+        return self.logit_scale * self.dense(self.num_classes, name="fc2")(x).astype("float32")
 
 
 class GoogLeNet(Classifier):
@@ -107,26 +114,32 @@ class GoogLeNet(Classifier):
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """The first layer, 64 channels."""
-        return self.layer(self.channels(64), activation=nn.relu, source=True, name="conv1")(
+        return self.layer(self.channels(64), activation=self.activation, source=True, name="conv1")(
             images_NHWC, train
         )
 
     @nn.compact
     def __call__(self, images_NHWC: jax.Array, train: bool = False) -> jax.Array:
         x = self.stem(images_NHWC, train)
-        x = self.layer(self.channels(64), kernel_size=1, activation=nn.relu, name="conv2")(x, train)
-        conv3 = self.layer(self.channels(192), activation=nn.relu, pool=_halve, name="conv3")
+        x = self.layer(self.channels(64), kernel_size=1, activation=self.activation, name="conv2")(
+            x, train
+        )
+        conv3 = self.layer(
+            self.channels(192), activation=self.activation, pool=_halve, name="conv3"
+        )
         x = conv3(x, train)
         for name, features in _BLOCKS.items():
             if features is None:
                 x = _halve(x, 3 if name == "pool3" else 2)
             else:
                 widths = tuple(self.channels(count) for count in features)
-                x = Inception(self.layer, widths, name=f"inception{name}")(x, train)
+                x = Inception(self.layer, widths, self.activation, name=f"inception{name}")(
+                    x, train
+                )
             if self.auxiliary and name in _WITH_HEAD and (train or self.is_initializing()):
                 self._classify_early(name, x, train)
         x = self.drop(x.mean(axis=(1, 2)), train)
-        return self.dense(self.num_classes, name="fc")(x).astype("float32")
+        return self.head(x, name="fc")
 
     def _classify_early(self, block: str, x: jax.Array, train: bool) -> None:
         head = AuxiliaryHead(
@@ -135,6 +148,8 @@ class GoogLeNet(Classifier):
             self.dense,
             self.channels(128),
             self.channels(1024),
+            self.activation,
+            self.logit_scale,
             name=f"auxiliary{block}",
         )
         self.sow(AUXILIARY, block, head(x, train), reduce_fn=lambda _, new: new)
@@ -150,7 +165,7 @@ class GoogLeNetPaper(GoogLeNet):
             kernel_size=7,
             strides=2,
             padding=3,
-            activation=nn.relu,
+            activation=self.activation,
             pool=_halve,
             source=True,
             name="conv1",

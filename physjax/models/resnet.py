@@ -7,6 +7,8 @@ new channels (option A), as in the paper.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -23,21 +25,23 @@ class BasicBlock(nn.Module):
       features: output channels.
       strides: of the first convolution, and of the shortcut.
       project: shortcut by a 1x1 convolution (option B); False: zeros for new channels (option A).
+      activation: the nonlinearity.
     """
 
     layer: LayerFactory
     features: int
     strides: int = 1
     project: bool = True
+    activation: Callable[[jax.Array], jax.Array] = nn.relu
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
         # padding=1 on both sides as in PyTorch; "SAME" pads a strided layer on one side alone.
         y = self.layer(
-            self.features, strides=self.strides, padding=1, activation=nn.relu, name="conv1"
+            self.features, strides=self.strides, padding=1, activation=self.activation, name="conv1"
         )(x, train)
         y = self.layer(self.features, padding=1, name="conv2")(y, train)
-        return nn.relu(y + self.shortcut(x, train))
+        return self.activation(y + self.shortcut(x, train))
 
     def shortcut(self, x: jax.Array, train: bool) -> jax.Array:
         """`x` in the shape of the block's output."""
@@ -68,7 +72,11 @@ class ResNet(Classifier):
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
         """The first layer, as wide as the first stage."""
         return self.layer(
-            self.channels(self.features[0]), padding=1, activation=nn.relu, source=True, name="stem"
+            self.channels(self.features[0]),
+            padding=1,
+            activation=self.activation,
+            source=True,
+            name="stem",
         )(images_NHWC, train)
 
     @nn.compact
@@ -82,10 +90,11 @@ class ResNet(Classifier):
                     self.channels(features),
                     strides,
                     self.project,
+                    self.activation,
                     name=f"block{stage}_{index}",
                 )(x, train)
         x = self.drop(x.mean(axis=(1, 2)), train)
-        return self.dense(self.num_classes, name="fc")(x).astype("float32")
+        return self.head(x, name="fc")
 
 
 class ResNetPaper(ResNet):

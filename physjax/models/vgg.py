@@ -33,16 +33,16 @@ class VGG(Classifier):
             for index in range(1, depth + 1):
                 x = self.layer(
                     self.channels(features),
-                    activation=nn.relu,
+                    activation=self.activation,
                     pool=partial(max_pool, window=(2, 2)) if index == depth else None,
                     source=stage == index == 1,
                     name=f"conv{stage}_{index}",
                 )(x, train)
         x = adaptive_avg_pool(x, (self.pooled, self.pooled)).reshape(x.shape[0], -1)
         for index, units in enumerate(self.hidden, 1):
-            x = nn.relu(self.dense(self.channels(units), name=f"fc{index}")(x))
+            x = self.activation(self.dense(self.channels(units), name=f"fc{index}")(x))
             x = self.drop(x, train)
-        return self.dense(self.num_classes, name=f"fc{len(self.hidden) + 1}")(x).astype("float32")
+        return self.head(x, name=f"fc{len(self.hidden) + 1}")
 
 
 class VGGPaper(VGG):

@@ -51,6 +51,15 @@ def he_kernel_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float3
     return (scale * flat).reshape(shape)
 
 
+def dirac_kernel_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
+    """He's start, but the first min(in, out) outputs of a convolution pass the inputs on."""
+    start = he_kernel_init(key, shape, dtype)
+    count = min(shape[-2:])
+    centre = tuple((side - 1) // 2 for side in shape[:-2])
+    index = jnp.arange(count)
+    return start.at[..., :count].set(0).at[(*centre, index, index)].set(1)
+
+
 def torch_kernel_init(key: jax.Array, shape: Sequence[int], dtype: Any = jnp.float32) -> jax.Array:
     """U(-1/sqrt(fan_in), 1/sqrt(fan_in)): the start of PyTorch's Conv2d and Linear weights."""
     return torch_bias_init(math.prod(shape[:-1]))(key, shape, dtype)
@@ -105,6 +114,7 @@ class PhysicsLayer(nn.Module):
       norm: makes a normalisation module that takes `use_running_average`, or None.
       activation: the nonlinearity, or None.
       pool: what pools the pixels after the activation, [N, H, W, C] -> [N, H', W', C], or None.
+      pool_first: pool right after the convolution, before the norm.
       connection: how a learning rule connects input and kernel; the plain way by default.
       source: whether the layer's input is the network's own, which a learning rule holds fixed.
       bare: the kernel alone, without bias, norm, force, activation and pool, for the convolutions
@@ -126,6 +136,7 @@ class PhysicsLayer(nn.Module):
     norm: Callable[..., nn.Module] | None = None
     activation: Callable[[jax.Array], jax.Array] | None = None
     pool: Callable[[jax.Array], jax.Array] | None = None
+    pool_first: bool = False
     connection: Connection = PLAIN
     source: bool = False
     bare: bool = False
@@ -186,12 +197,15 @@ class PhysicsLayer(nn.Module):
             y = y + jnp.broadcast_to(bias.astype(y.dtype), y.shape)
         if linear and not on_kernel:
             y = self._add_force(law, params, y)
+        pool = None if self.bare else self.pool
+        if pool is not None and self.pool_first:
+            y = pool(y)
         if not self.bare:
             y = self._norm_force_activation(law, params, y, train)
         if self.connection.taps:
             y = tap(self, "output", y)
-        if self.pool is not None and not self.bare:
-            y = self.pool(y)
+        if pool is not None and not self.pool_first:
+            y = pool(y)
         if law.after_activation and not self.bare:
             # Without the barrier XLA computes the force again for each pixel that a window of the
             # next layer reads.
@@ -248,6 +262,7 @@ class Dense(nn.Module):
 
     Attributes:
       features: outputs.
+      pool_first: pool right after the convolution, before the norm.
       connection: how a learning rule connects input and kernel, if it does in dense layers.
       dtype: of the arithmetic; parameters are float32.
     """

@@ -1,5 +1,5 @@
-"""What a config chooses: its force law and learning rule with their settings, and whether what is
-asked for is there and does something."""
+"""What a config chooses: its force law, learning rule and optimiser with their settings, and whether
+what is asked for is there and does something."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from physjax.config import Config, ConfigError, checked
 from physjax.config.keywords import no_setting
 from physjax.forces import ForceLaw, get_law
 from physjax.models import get_spec, law_name
+from physjax.optimizers import Optimizer, get_optimizer
 from physjax.rules import LearningRule, get_rule
 from physjax.train.plugins import load_plugins
+
+Chosen = ForceLaw | LearningRule | Optimizer
 
 
 def chosen_law(config: Config) -> ForceLaw:
@@ -30,6 +33,13 @@ def chosen_rule(config: Config) -> LearningRule:
     load_plugins(config.run.plugins)
     rule = get_rule(config.rule.update_rule)
     return rule.configured(_known(rule, config.rule.own))
+
+
+def chosen_optimizer(config: Config) -> Optimizer:
+    """The optimiser of `config`, as :func:`chosen_law`."""
+    load_plugins(config.run.plugins)
+    optimizer = get_optimizer(config.optim.optimizer)
+    return optimizer.configured(_known(optimizer, config.optimizer.own))
 
 
 def resolve_choices(config: Config, *, in_study: bool = False) -> Config:
@@ -67,6 +77,7 @@ def without_effect(config: Config) -> list[str]:
     """
     law = chosen_law(config)
     chosen_rule(config)
+    chosen_optimizer(config)
     strength = ("interaction_strength", "learn_strength") if law.has_strength else ()
     return configs.without_effect(config, {"model.law": (law.name, strength)}) + [
         f"{part}.{name} is {value!r}, which does nothing: "
@@ -79,13 +90,15 @@ def without_effect(config: Config) -> list[str]:
 
 def _choices(
     config: Config,
-) -> Iterator[tuple[str, str, ForceLaw | LearningRule, Mapping[str, Any]]]:
-    """(part of the config, what stands in it, the law or rule itself, the settings given)."""
+) -> Iterator[tuple[str, str, Chosen, Mapping[str, Any]]]:
+    """(part of the config, what stands in it, the chosen thing itself, the settings given)."""
     law = get_law(law_name(config.model))
     yield "law", f"force law {law.name!r}", law, config.law.own
     rule = get_rule(config.rule.update_rule)
     yield "rule", f"learning rule {rule.name!r}", rule, config.rule.own
+    optimizer = get_optimizer(config.optim.optimizer)
+    yield "optimizer", f"optimiser {optimizer.name!r}", optimizer, config.optimizer.own
 
 
-def _known(chosen: ForceLaw | LearningRule, own: Mapping[str, Any]) -> dict[str, Any]:
+def _known(chosen: Chosen, own: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in own.items() if name in chosen.settings}

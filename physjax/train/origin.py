@@ -21,6 +21,7 @@ from physjax.config import Config
 from physjax.data import DatasetInfo
 from physjax.forces import get_law
 from physjax.models import get_spec, law_name
+from physjax.optimizers import get_optimizer
 from physjax.records import RunRecord, provenance
 from physjax.records.code_hash import code_of
 from physjax.records.provenance import Code, Images, Origin, OriginError, Session
@@ -68,11 +69,13 @@ def _code(config: Config) -> dict[str, Code]:
     size = config.model.size
     # Other sizes and the law have no part in it, or one of their own.
     rest = dataclasses.replace(spec, networks={}, image_sizes={}, law="none", alias_of="")
-    rule, base = config.rule.update_rule, spec.alias_of or spec.name
+    rule, optimizer = config.rule.update_rule, config.optim.optimizer
+    base = spec.alias_of or spec.name
     return {
         f"base {base}": code_of(spec.networks[size], spec.image_sizes[size], rest),
         f"law {law}": code_of(get_law(law)),
         f"rule {rule}": code_of(get_rule(rule)),
+        f"optimiser {optimizer}": code_of(get_optimizer(optimizer)),
     }
 
 

@@ -1,4 +1,4 @@
-"""Laws, rules, bases and data sets from outside: a plug-in is a module that has some at its top.
+"""Laws, rules, optimisers, bases and data sets from outside: a plug-in is a module that has some at its top.
 
 It is named by its module, `my_lab.laws`, or by its file, `path/to/my_laws.py`. What another module
 made and the plug-in only imports counts too, so that a package's `__init__` may gather its own.
@@ -21,6 +21,7 @@ from physjax.data.catalog import DATASETS
 from physjax.errors import UserError
 from physjax.forces import LAWS
 from physjax.models import MODELS
+from physjax.optimizers import OPTIMIZERS
 from physjax.rules import RULES
 
 
@@ -31,7 +32,7 @@ class _Plugin:
     """Of its file as it was imported; empty where there is none."""
 
 
-_REGISTRIES: tuple[Registry, ...] = (LAWS, RULES, MODELS, DATASETS)
+_REGISTRIES: tuple[Registry, ...] = (LAWS, RULES, OPTIMIZERS, MODELS, DATASETS)
 # By module, or by whole path: a relative one means another file in another folder.
 _LOADED: dict[str, _Plugin] = {}
 
@@ -64,7 +65,7 @@ def _register(name: str, module: ModuleType) -> None:
     things = [(registry, thing) for registry in _REGISTRIES for thing in registry.objects(module)]
     if not things:
         raise ConfigError(
-            f"plug-in {name}: it holds no ForceLaw, LearningRule, ModelSpec or DatasetSpec; "
+            f"plug-in {name}: it holds no ForceLaw, LearningRule, Optimizer, ModelSpec or DatasetSpec; "
             "make one at the top of the module"
         )
     try:

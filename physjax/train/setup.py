@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import jax
@@ -12,15 +13,15 @@ import optax
 from physjax.config import Config, ConfigError
 from physjax.data import DatasetInfo
 from physjax.forces import ForceLaw
-from physjax.models import Classifier, build, image_size
+from physjax.models import Classifier, build, first_layer, image_size
 from physjax.nn.connection import PLAIN
+from physjax.optimizers import make_schedule, path_mask
 from physjax.rules import LearningRule
-from physjax.train.choices import chosen_law, chosen_rule
-from physjax.train.optimizer import make_optimizer
+from physjax.train.choices import chosen_law, chosen_optimizer, chosen_rule
 
 AXIS = "batch"
-Stream = Literal["init", "shuffle", "augment", "dropout"]
-_STREAMS: tuple[Stream, ...] = ("init", "shuffle", "augment", "dropout")
+Stream = Literal["init", "shuffle", "augment", "dropout", "mirror"]
+_STREAMS: tuple[Stream, ...] = ("init", "shuffle", "augment", "dropout", "mirror")
 
 
 def stream_key(seed: jax.Array | int, stream: Stream, count: jax.Array | int) -> jax.Array:
@@ -92,5 +93,16 @@ class TrainSetup:
             connection=PLAIN if folded else self.rule.connection,
         )
 
+    @property
+    def schedule(self) -> optax.Schedule:
+        """The learning rate by step."""
+        return make_schedule(self.config.optim, self.total_steps)
+
     def optimizer(self) -> optax.GradientTransformation:
-        return make_optimizer(self.config.optim, self.total_steps)
+        """What makes steps of gradients. Raises ConfigError where there is no such optimiser."""
+        after = []
+        if self.config.model.first_layer == "frozen":
+            frozen = (*first_layer(self.model(), self.image_size), "kernel")
+            after.append(optax.masked(optax.set_to_zero(), partial(path_mask, path=frozen)))
+        chosen = chosen_optimizer(self.config)
+        return chosen.transformation(self.config.optim, self.schedule, *after)

@@ -12,6 +12,7 @@ from flax import struct
 
 from physjax.models import init_variables
 from physjax.train.setup import TrainSetup, stream_key
+from physjax.train.whitening import whiten_first_layer
 
 NEVER = np.iinfo(np.int32).max
 """No step: where every loss so far was finite."""
@@ -80,12 +81,20 @@ def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
     return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
 
 
-def init_state(setup: TrainSetup) -> TrainState:
-    """The state before the first step, a pure function of the config."""
+def init_state(setup: TrainSetup, images: np.ndarray | None = None) -> TrainState:
+    """The state before the first step, a pure function of the config and the images.
+
+    Args:
+      setup: of the run.
+      images: uint8 [N, H, W, 3], the training images, for a first layer that starts with what they
+        say; None where structure and shapes are all that is asked for.
+    """
     seed = setup.config.run.seed
     model = dataclasses.replace(setup, shards=1).model()
     variables = init_variables(model, stream_key(seed, "init", 0), setup.image_size)
     params = variables["params"]
+    if setup.config.model.first_layer != "random" and images is not None:
+        params = whiten_first_layer(setup, params, images)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
         seed=jnp.asarray(seed, jnp.uint32),

@@ -86,6 +86,7 @@ def select_batch(
     start = (state.step % setup.steps_per_epoch) * size
     positions = start + shard * part + jnp.arange(part)
     chosen = order[jnp.minimum(positions, setup.train_size - 1)]
+    alternate = setup.config.augment.alternate
     with jax.named_scope("augment"):
         # Every device draws for the whole batch and keeps its part: the same for any device count.
         draws = augment.draw(
@@ -95,6 +96,7 @@ def select_batch(
             image_size=images.shape[1],
             out_size=setup.image_size,
             mirror=setup.info.mirror,
+            mirrored=_alternated(setup, state, order) if alternate else None,
         )
         draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
         inputs = augment.apply(
@@ -111,6 +113,15 @@ def select_batch(
         mask=positions < setup.train_size,
         count=jnp.minimum(size, setup.train_size - start),
     )
+
+
+def _alternated(setup: TrainSetup, state: TrainState, order: jax.Array) -> jax.Array:
+    """bool [batch size]: a random half of the images in even epochs, the others in odd ones."""
+    epoch, step = jnp.divmod(state.step, setup.steps_per_epoch)
+    positions = step * setup.config.optim.batch_size + jnp.arange(setup.config.optim.batch_size)
+    chosen = order[jnp.minimum(positions, setup.train_size - 1)]
+    first = jax.random.bernoulli(stream_key(state.seed, "mirror", 0), shape=(setup.train_size,))
+    return first[chosen] ^ (epoch % 2 == 1)
 
 
 def make_network(

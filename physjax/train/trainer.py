@@ -20,7 +20,6 @@ from physjax.train import multihost
 from physjax.train.callbacks import Callback, Callbacks
 from physjax.train.compiled import CompiledSteps
 from physjax.train.journal import Journal
-from physjax.train.optimizer import make_schedule
 from physjax.train.predict import Evaluation
 from physjax.train.result import make_result, not_finite
 from physjax.train.setup import TrainSetup
@@ -73,7 +72,7 @@ class Trainer:
         self.versions = runtime.versions()
         self.step, self.epoch, self.parameters = 0, 0, 0
         self.compile_seconds, self.step_seconds, self.images_per_second = 0.0, 0.0, 0.0
-        self._schedule = make_schedule(self.config.optim, setup.total_steps)
+        self._schedule = setup.schedule
         # A CPU's steps are long: to queue them ahead gains nothing and delays an answer to Ctrl-C.
         self._synchronous = jax.default_backend() == "cpu"
         per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
@@ -110,7 +109,7 @@ class Trainer:
     def restore_or_init(self) -> None:
         """Take the state of the last whole checkpoint, or the one before the first step."""
         self.callbacks.on_phase(self, "restoring")
-        self.state = place(self.setup, init_state(self.setup))
+        self.state = place(self.setup, init_state(self.setup, self.dataset.train.images))
         saved = self.journal.restore(self.state)
         if saved is not None:
             self.state, self.step = saved, int(saved.step)
