@@ -31,7 +31,7 @@ def measure(model: str, examples: int) -> dict[str, float]:
     from physjax.train.loop import fit
     from physjax.train.trainer import Trainer
 
-    base = RECIPES["fast"]
+    base = RECIPES["standard"]
     what = dataclasses.replace(
         base,
         data=dataclasses.replace(base.data, dataset="digits"),

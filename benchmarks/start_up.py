@@ -39,7 +39,7 @@ def start_up(model: str, data_dir: str | None) -> dict[str, float]:
     seconds = {"import": time.perf_counter() - start}
 
     start = time.perf_counter()
-    base = RECIPES["fast"]
+    base = RECIPES["standard"]
     config = dataclasses.replace(
         base,
         data=dataclasses.replace(base.data, data_dir=data_dir),

@@ -36,7 +36,7 @@ def setup(
     augmented: bool = True,
     **model: Any,
 ) -> Any:
-    """A setup of the recipe `fast` on data shaped like CIFAR-10; `model`: fields of its model."""
+    """A setup of the recipe `standard` on data shaped like CIFAR-10; `model`: fields of its model."""
     import dataclasses
 
     from physjax.config import RECIPES
@@ -57,7 +57,7 @@ def setup(
         fingerprint="",
         notice="",
     )
-    base = RECIPES["fast"]
+    base = RECIPES["standard"]
     config = dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, **model),

@@ -23,7 +23,7 @@ from physjax.config.fields import (
     RunConfig,
 )
 
-RECIPE_NAMES = ("fast", "paper", "smoke")
+RECIPE_NAMES = ("fast", "standard", "speedrun", "paper", "smoke")
 """The keys of `physjax.config.RECIPES`."""
 _ONCE = {"gamma": 1e-3, "eta": 1.0, "resistance_min": 0.1, "resistance_max": 10.0}
 """What the rule's part of every config held, whichever the rule, before `law` was a part; at these
@@ -34,7 +34,7 @@ values it says nothing."""
 class Config:
     """Everything that a run needs to know."""
 
-    recipe: str = "fast"
+    recipe: str = "standard"
     """The recipe that this config started from: a key of `RECIPES`."""
     data: DataConfig = field(default_factory=DataConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -1,6 +1,6 @@
 """The parts of a config: what each field may hold, what it is for, and its default.
 
-The defaults are those of the recipe `fast`.
+The defaults are those of the recipe `standard`.
 """
 
 from __future__ import annotations
@@ -182,8 +182,8 @@ def _frozen(own: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 Own = Annotated[Mapping[SettingName, SettingValue], AfterValidator(_frozen)]
-"""Settings that a law, rule or optimiser has of its own, by name, unlike their defaults. What there is, and
-what it may hold, says the law or rule itself."""
+"""Settings that a law, rule or optimiser has of its own, by name, unlike their defaults. What there
+is, and what it may hold, it says itself."""
 
 
 class _Open:

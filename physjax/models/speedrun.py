@@ -1,10 +1,10 @@
 """A small network that reaches 94 % on CIFAR-10 in ten epochs, for small effects to be decided on.
 
 After the published description of airbench94 (Jordan, arXiv:2404.00498, section 3): a 2x2
-convolution that whitens the image's patches, three groups of two 3x3 convolutions of 64, 256 and 256
-channels, the first of each followed by a 2x2 max pool, batch norms without a scale, GELU, a 3x3 max
-pool, and one dense layer. The recipe `speedrun` gives it what belongs to it beside its layers: the
-start of its kernels, the norms without a scale, the pool before the norm, and the small logits.
+convolution that whitens the image's patches, three groups of two 3x3 convolutions of 64, 256 and
+256 channels, the first of each followed by a 2x2 max pool, batch norms without a scale, GELU, a 3x3
+max pool, and one dense layer. The recipe `speedrun` gives it what belongs to it beside its layers:
+the start of its kernels, the norms without a scale, the pool before the norm, and the small logits.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""What a config chooses: its force law, learning rule and optimiser with their settings, and whether
-what is asked for is there and does something."""
+"""What a config chooses: its force law, learning rule and optimiser with their settings, and
+whether what is asked for is there and does something."""
 
 from __future__ import annotations
 

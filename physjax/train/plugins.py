@@ -1,5 +1,6 @@
-"""Laws, rules, optimisers, bases and data sets from outside: a plug-in is a module that has some at its top.
+"""Laws, rules, optimisers, bases and data sets from outside.
 
+A plug-in is a module that has some at its top.
 It is named by its module, `my_lab.laws`, or by its file, `path/to/my_laws.py`. What another module
 made and the plug-in only imports counts too, so that a package's `__init__` may gather its own.
 """
@@ -65,8 +66,8 @@ def _register(name: str, module: ModuleType) -> None:
     things = [(registry, thing) for registry in _REGISTRIES for thing in registry.objects(module)]
     if not things:
         raise ConfigError(
-            f"plug-in {name}: it holds no ForceLaw, LearningRule, Optimizer, ModelSpec or DatasetSpec; "
-            "make one at the top of the module"
+            f"plug-in {name}: it holds no ForceLaw, LearningRule, Optimizer, ModelSpec or "
+            "DatasetSpec; make one at the top of the module"
         )
     try:
         for registry, thing in things:

@@ -104,12 +104,12 @@ def test_identity_leaves_out_what_changes_nothing() -> None:
     elsewhere = {"name": "x", "runs_dir": "/y", "devices": 2, "tensorboard": True}
     assert identity(one.replace(run=elsewhere, data={"data_dir": "/z"})) == identity(one)
     assert differences(one, one.set("run.seed", 1)) == ["run.seed: 0 -> 1"]
-    assert differences(one, RECIPES["smoke"])[0] == "recipe: 'fast' -> 'smoke'"
+    assert differences(one, RECIPES["smoke"])[0] == "recipe: 'standard' -> 'smoke'"
 
 
 def test_a_name_says_what_differs_from_the_recipe_and_nothing_else() -> None:
     """So a field that comes later renames no run: it is at its recipe's value in all of them."""
-    assert run_name(Config()) == "physics-auto-fast-seed0"
+    assert run_name(Config()) == "physics-auto-standard-seed0"
     smoke = RECIPES["smoke"]
     assert run_name(smoke.set("run.seed", 7)) == "physics-digits-smoke-seed7"
     longer = smoke.replace(optim={"epochs": 3}, model={"law": "ring"})
@@ -119,8 +119,8 @@ def test_a_name_says_what_differs_from_the_recipe_and_nothing_else() -> None:
     assert run_name(longer.set("model.width", 0.25)) != run_name(longer)
 
 
-def test_the_default_config_is_the_fast_recipe() -> None:
-    assert Config() == RECIPES["fast"]
+def test_the_default_config_is_the_standard_recipe() -> None:
+    assert Config() == RECIPES["standard"]
     assert (Config().augment.cutout, Config().model.dropout) == (8, 0.2)
     assert Config().optim.label_smoothing == 0.1
 
@@ -298,7 +298,7 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'slow'.*fast, paper, smoke"):
+    with pytest.raises(ConfigError, match=r"'slow'.*fast, standard, speedrun, paper, smoke"):
         common.parse(["--recipe", "slow"])
 
 

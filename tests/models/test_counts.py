@@ -46,6 +46,15 @@ def test_published_counts(name: str, size: Size, norm: Norm, classes: int, count
     assert parameters(shapes(config, classes)) == count
 
 
+def test_speedrun_by_hand() -> None:
+    # The whitening layer, six convolutions, norms without scale, and the dense layer.
+    whitening = 2 * 2 * 3 * 24 + 24
+    pairs = ((24, 64), (64, 64), (64, 256), (256, 256), (256, 256), (256, 256))
+    convolutions = sum(9 * a * b + b for a, b in pairs)
+    config = ModelConfig("speedrun", law="none", conv="direct", norm_scale=False)
+    assert parameters(shapes(config, 10)) == whitening + convolutions + 256 * 10 + 10
+
+
 def test_googlenet_with_auxiliary_heads_has_the_published_count() -> None:
     # torchvision's googlenet with aux_logits=True.
     config = ModelConfig("googlenet", "paper", law="none", conv="direct", auxiliary_weight=0.3)

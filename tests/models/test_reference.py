@@ -179,6 +179,7 @@ CASES: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("resnet20", "cifar", "batch", 16, {"depths": (1, 1), "features": (32, 64)}),
     ("densenet", "cifar", "batch", 16, {"depths": (1, 1)}),
     ("densenet", "paper", "batch", 64, {"depths": (1, 1)}),
+    ("speedrun", "cifar", "batch", 32, {}),
 ]
 """Base, size, norm, side of the images, and what makes the network short: compiling takes minutes
 else, and what sets a base apart is in its first blocks."""

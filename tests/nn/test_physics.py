@@ -14,7 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physjax.forces import LAWS, neighbor_sum
-from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
+from physjax.nn.physics import (
+    Dense,
+    PhysicsLayer,
+    dirac_kernel_init,
+    torch_bias_init,
+    torch_kernel_init,
+)
 from physjax.ops.pool import max_pool
 
 NORM = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
@@ -226,3 +232,42 @@ def test_dense_is_a_matrix_product_plus_bias() -> None:
     params = randomize(layer.init(jax.random.key(0), x)["params"])
     expected = np.asarray(x) @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
     np.testing.assert_allclose(layer.apply({"params": params}, x), expected, rtol=1e-5)
+
+
+def test_a_dirac_start_passes_the_first_channels_on() -> None:
+    shape = (3, 3, 4, 6)
+    kernel = dirac_kernel_init(jax.random.key(0), shape)
+    layer = PhysicsLayer(6, law="none", kernel_init=dirac_kernel_init)
+    images = random((2, 5, 5, 4))
+    y = layer.apply({"params": {"kernel": kernel, "bias": jnp.zeros(6)}}, images)
+    np.testing.assert_allclose(y[..., :4], images, atol=1e-6)
+    assert np.abs(y[..., 4:]).max() > 0.1
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_pool_stands_before_the_norm_or_after_the_activation(first: bool) -> None:
+    layer = PhysicsLayer(
+        4,
+        law="ring",
+        norm=NORM,
+        activation=nn.gelu,
+        pool=partial(max_pool, window=(2, 2)),
+        pool_first=first,
+    )
+    images = random((2, 6, 6, 3))
+    variables = layer.init(jax.random.key(0), images)
+    variables = {**variables, "params": randomize(variables["params"])}
+    params = variables["params"]
+
+    def norm(y: jax.Array) -> jax.Array:
+        mean, var = y.mean((0, 1, 2)), y.var((0, 1, 2))
+        return (y - mean) / jnp.sqrt(var + 1e-5) * params["norm"]["scale"] + params["norm"]["bias"]
+
+    plain = PhysicsLayer(4, law="none")
+    y = plain.apply({"params": {"kernel": params["kernel"], "bias": jnp.zeros(4)}}, images)
+    force = params["interaction_strength"] * neighbor_sum(params["neighbor_forces"])
+    pool = partial(nn.max_pool, window_shape=(2, 2), strides=(2, 2))
+    pooled_first, pooled_last = nn.gelu(norm(pool(y)) + force), pool(nn.gelu(norm(y) + force))
+    expected = pooled_first if first else pooled_last
+    found, _ = layer.apply(variables, images, train=True, mutable=["batch_stats"])
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)

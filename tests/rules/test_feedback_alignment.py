@@ -74,7 +74,7 @@ def test_feedback_starts_unlike_the_kernel_and_stays() -> None:
 
 @pytest.mark.slow
 def test_the_basic_cnn_learns_the_digits(tmp_path: Path) -> None:
-    config = recipe("fast").replace(
+    config = recipe("standard").replace(
         data={"dataset": "digits"},
         augment={"crop": "none", "cutout": 0},
         model={"name": "cnn", "width": 0.5, "dropout": 0.0},

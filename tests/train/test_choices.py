@@ -66,7 +66,7 @@ def test_equal_runs_are_equal_whatever_is_spelled_out() -> None:
     plain = resolve_choices(DIVISIVE)
     spelled = resolve_choices(DIVISIVE.replace(law={"length": 2, "reach": 4}))
     assert spelled == plain
-    assert run_name(spelled) == run_name(plain) == "cnn-divisive-auto-fast-seed0"
+    assert run_name(spelled) == run_name(plain) == "cnn-divisive-auto-standard-seed0"
     four = resolve_choices(LONG)
     assert type(four.law.own["length"]) is float
     assert run_name(four) != run_name(plain)
@@ -78,13 +78,13 @@ def test_equal_runs_are_equal_whatever_is_spelled_out() -> None:
 
 
 def test_configs_written_before_laws_had_settings_say_the_same() -> None:
-    values = to_dict(RECIPES["fast"])
+    values = to_dict(RECIPES["standard"])
     del values["law"]
     before = {"gamma": 1e-3, "eta": 1.0, "resistance_min": 0.1, "resistance_max": 10.0}
     values["rule"] |= before
-    assert from_dict(values) == RECIPES["fast"]
+    assert from_dict(values) == RECIPES["standard"]
     values["rule"] |= {"update_rule": "coupled", "gamma": 0.01}
-    expected = RECIPES["fast"].replace(rule={"update_rule": "coupled", "gamma": 0.01})
+    expected = RECIPES["standard"].replace(rule={"update_rule": "coupled", "gamma": 0.01})
     assert from_dict(values) == expected
 
 

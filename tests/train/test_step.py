@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import jax
@@ -18,7 +19,7 @@ from physjax.train.predict import Predictor
 from physjax.train.setup import TrainSetup, shuffle_indices, stream_key
 from physjax.train.sharding import place
 from physjax.train.state import Metrics, init_state
-from physjax.train.step import train_step
+from physjax.train.step import select_batch, train_step
 
 
 @pytest.fixture(scope="module")
@@ -265,3 +266,30 @@ def test_the_step_is_traced_once(digits: data.Dataset, monkeypatch: pytest.Monke
     monkeypatch.setattr(augment, "draw", counted)
     run_steps(configure(), digits, 1, 3)
     assert traces == 1
+
+
+def test_an_alternating_mirror_shows_each_image_both_ways_in_two_epochs() -> None:
+    dataset = without_ties()
+    size, batch = len(dataset.train), 40
+    plain = {"crop": "none", "mirror": True, "alternate": True}
+    config = configure(augment=plain, optim={"batch_size": batch})
+    setup = TrainSetup(config, dataclasses.replace(dataset.info, mirror=True), size)
+    straight = dataclasses.replace(setup, config=config.set("augment.mirror", False))
+    state = init_state(setup)
+    mirrored: list[dict[int, bool]] = []
+    for epoch in range(3):
+        order = np.asarray(shuffle_indices(0, epoch, size))
+        seen = {}
+        for step in range(setup.steps_per_epoch):
+            at = state.replace(step=jnp.int32(epoch * setup.steps_per_epoch + step))
+            arguments = (at, dataset.train.images, dataset.train.labels, order, 0)
+            one, other = select_batch(setup, *arguments), select_batch(straight, *arguments)
+            for row, index in enumerate(order[step * batch :][:batch]):
+                flipped = np.array_equal(one.inputs[row], other.inputs[row][:, ::-1])
+                assert flipped or np.array_equal(one.inputs[row], other.inputs[row])
+                seen[int(index)] = flipped
+        mirrored.append(seen)
+    first, second, third = mirrored
+    assert len(first) == size
+    assert first == third == {index: not flipped for index, flipped in second.items()}
+    assert 0.35 < np.mean(list(first.values())) < 0.65
