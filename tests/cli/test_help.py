@@ -37,7 +37,11 @@ def test_help_of_train_is_short_grouped_and_shows_choices() -> None:
     groups = re.findall(r"^╭─ (.+?) options ─", text, re.MULTILINE)
     assert groups == ["data", "augmentation", "model", "optimiser", "learning rule", "run"]
     assert len(text.splitlines()) <= 100
-    for choices in ("{fast,standard,speedrun,paper,smoke}", "{constant,linear,cosine}", "{backprop,coupled,"):
+    for choices in (
+        "{fast,standard,speedrun,paper,smoke}",
+        "{constant,linear,cosine}",
+        "{backprop,coupled,",
+    ):
         assert choices in text
     assert "--no-dry-run" not in text
     full = shown("train", "--help-verbose")

@@ -20,7 +20,7 @@ from flax import linen as nn
 from helpers.short import cut
 from physjax.config import RECIPES, ModelConfig
 from physjax.data import DATASETS, DatasetInfo, augment
-from physjax.models import MODELS, alexnet, base, build, cnn, googlenet, vgg
+from physjax.models import MODELS, alexnet, base, build, cnn, googlenet, speedrun, vgg
 from physjax.ops import pool
 from physjax.train.setup import TrainSetup
 from physjax.train.state import init_state
@@ -248,7 +248,7 @@ def test_every_base_has_pytorchs_gradients(
         # What is wrong by more than rounding is so without optimisation too, in half the time.
         double = ours(jnp.float64, compiler_options={"xla_backend_optimization_level": 0})
 
-    for module in (alexnet, base, cnn, googlenet, vgg):
+    for module in (alexnet, base, cnn, googlenet, speedrun, vgg):
         assert module.max_pool is pool.max_pool
         monkeypatch.setattr(module, "max_pool", flax_pool)
     with jax.enable_x64(True):

@@ -68,7 +68,10 @@ def test_a_models_own_fields_stand_above_those_of_all_and_an_arms_above_both() -
         ({"seeds": (0, 0)}, "seeds names one twice: 0, 0"),
         ({"seeds": (-1,)}, r"seeds\.0 is -1; it must be at least 0"),
         ({"models": ("../evil",)}, r"models\.0 is '\.\./evil'"),
-        ({"recipe": "haste"}, r"no recipe 'haste'; there are fast, standard, speedrun, paper, smoke"),
+        (
+            {"recipe": "haste"},
+            r"no recipe 'haste'; there are fast, standard, speedrun, paper, smoke",
+        ),
         ({"laws": ("default",)}, "a law is named"),
         ({"datasets": ("auto",)}, "'auto', which may mean something else"),
         ({"arms": {"ring": {}}}, "'ring' is an arm and among the laws"),
