@@ -21,6 +21,7 @@ from physjax.data import DATASETS
 from physjax.evaluate.robustness import evaluate
 from physjax.forces import LAWS, get_law
 from physjax.models import MODELS
+from physjax.optimizers import OPTIMIZERS
 from physjax.records.provenance import OriginError
 from physjax.rules import RULES
 from physjax.study.design import plan
@@ -33,7 +34,7 @@ from physjax.train.plugins import load_plugins
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-LAW, RULE, BASE, DATA = BLOCKS
+LAW, RULE, OPTIMIZER, BASE, DATA = BLOCKS
 
 
 @pytest.fixture(autouse=True)
@@ -54,7 +55,7 @@ def forget() -> None:
     """What a process that starts anew does not know."""
     for module in (plugin.module for plugin in plugins._LOADED.values()):
         sys.modules.pop(module.__name__, None)
-        for table in (LAWS, RULES, MODELS, DATASETS):
+        for table in (LAWS, RULES, OPTIMIZERS, MODELS, DATASETS):
             for thing in table.objects(module):
                 if thing.name not in table._own:
                     table.pop(thing.name, None)
@@ -66,16 +67,18 @@ def write(folder: Path, name: str, text: str) -> str:
     return str(folder / name)
 
 
-def test_one_file_adds_a_law_a_rule_a_base_and_a_data_set(tmp_path: Path) -> None:
+def test_one_file_adds_a_law_a_rule_an_optimiser_a_base_and_a_data_set(tmp_path: Path) -> None:
     """They train, and the run is gone on with and evaluated without a word about the plug-ins."""
-    texts = {"ex_law.py": LAW, "ex_rule.py": RULE, "ex_base.py": BASE, "ex_data.py": DATA}
+    texts = {"ex_law.py": LAW, "ex_rule.py": RULE, "ex_optimizer.py": OPTIMIZER}
+    texts |= {"ex_base.py": BASE, "ex_data.py": DATA}
     names = tuple(write(tmp_path, name, text) for name, text in texts.items())
     config = configure(
         model={"name": "narrow", "law": "push", "width": 1.0},
         law={"by": 2},
         rule={"update_rule": "scaled-sign", "scale": 0.01},
         data={"dataset": "stripes", "train_examples": None},
-        optim={"epochs": 1},
+        optim={"epochs": 1, "optimizer": "lion", "learning_rate": 0.001},
+        optimizer={"beta": 0.95},
         run={"plugins": names, "runs_dir": str(tmp_path), "name": "run"},
     )
     record = fit(config)
@@ -117,7 +120,7 @@ def test_one_file_adds_a_law_a_rule_a_base_and_a_data_set(tmp_path: Path) -> Non
         ("import nothing_of_this_name", r"No module named 'nothing_of_this_name'"),
         ("1 / 0", "fails: ZeroDivisionError"),
         ("def f(:", "fails: SyntaxError"),
-        ("x = 1", "holds no ForceLaw, LearningRule, ModelSpec or DatasetSpec"),
+        ("x = 1", "holds no ForceLaw, LearningRule, Optimizer, ModelSpec or DatasetSpec"),
         (LAW.replace('"push"', '"ring"'), "there is a force law 'ring' already"),
         (LAW.replace("] = 1", "]"), "'by' has no default"),
     ],
