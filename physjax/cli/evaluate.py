@@ -35,7 +35,7 @@ class Command:
     corruptions: tuple[Corruption, ...] | None = None
     """Corrupted images too, in five severities each: these, or without a name all of them."""
     plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
-    """A file or module with the run's own law, rule or base, where the recorded one has moved."""
+    """A file or module with what the run needs from outside, where the recorded one has moved."""
     other_code: bool = False
     """Evaluate also where the law's or the base model's code is not what was trained."""
     data_dir: str | None = None
