@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from physjax.nn.physics import LayerFactory
+from physjax.nn.conv import LayerFactory
 from physjax.ops.pool import max_pool
 
 AUXILIARY = "auxiliary"
@@ -23,7 +23,8 @@ class Classifier(nn.Module):
 
     Attributes:
       num_classes: classes K.
-      layer: makes every convolution of the network, with its norm, force and activation.
+      layer: makes a convolution with its norm, force and activation.
+      convolution: makes a convolution alone, for what has its norm and nonlinearity elsewhere.
       dense: makes every dense layer, called with its number of outputs.
       norm: makes a norm that stands alone, as pre-activation networks have it; None: none.
       dropout: probability of dropping a unit before a dense layer of the head.
@@ -32,6 +33,7 @@ class Classifier(nn.Module):
 
     num_classes: int
     layer: LayerFactory
+    convolution: LayerFactory
     dense: Callable[..., nn.Module]
     norm: Callable[..., nn.Module] | None = None
     dropout: float = 0.0

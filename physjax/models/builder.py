@@ -14,7 +14,15 @@ from physjax.forces import ForceLaw, get_law
 from physjax.models import MODELS
 from physjax.models.base import Classifier, ModelSpec
 from physjax.nn.connection import PLAIN, Connection
-from physjax.nn.physics import Dense, PhysicsLayer, torch_bias_init, torch_kernel_init
+from physjax.nn.conv import Conv
+from physjax.nn.dense import Dense
+from physjax.nn.initializers import (
+    he_kernel_init,
+    torch_bias_init,
+    torch_kernel_init,
+    zero_bias_init,
+)
+from physjax.nn.physics import PhysicsLayer
 
 BATCH_NORM_EPSILON = 1e-5
 
@@ -75,23 +83,25 @@ def build(
     """
     spec = get_spec(config)
     torch_init = spec.torch_init and config.size == "paper"
-    init: dict[str, Any] = (
-        {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
-    )
+    bias_init = torch_bias_init if torch_init else zero_bias_init
     batch_norm = partial(
         nn.BatchNorm, momentum=0.9, epsilon=BATCH_NORM_EPSILON, dtype=dtype, axis_name=axis_name
     )
     norm = batch_norm if config.norm == "batch" else None
+    kernel: dict[str, Any] = {
+        "kernel_init": torch_kernel_init if torch_init else he_kernel_init,
+        "connection": connection,
+        "dtype": dtype,
+    }
     layer = partial(
         PhysicsLayer,
         law=law if isinstance(law, ForceLaw) else get_law(law or law_name(config)),
         interaction_strength=config.interaction_strength,
         learn_strength=config.learn_strength,
         norm=norm,
-        method=config.conv,
-        connection=connection,
-        dtype=dtype,
-        **init,
+        algorithm=config.conv,
+        bias_init=bias_init,
+        **kernel,
     )
     options = dict(spec.options or {})
     if spec.auxiliary:
@@ -99,7 +109,8 @@ def build(
     return spec.networks[config.size](
         num_classes=num_classes,
         layer=layer,
-        dense=partial(Dense, connection=connection, dtype=dtype, **init),
+        convolution=partial(Conv, algorithm=config.conv, **kernel),
+        dense=partial(Dense, bias_init=bias_init, **kernel),
         norm=norm,
         dropout=config.dropout,
         width=config.width,

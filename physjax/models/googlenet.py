@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.models.base import AUXILIARY, Classifier, ModelSpec
-from physjax.nn.physics import LayerFactory
+from physjax.nn.conv import LayerFactory
 from physjax.ops.pool import adaptive_avg_pool, max_pool
 
 # Channels by block: 1x1; reduced, 3x3; reduced, second 3x3; after the pool. None: a pool.

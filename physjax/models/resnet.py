@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.models.base import Classifier, ModelSpec
-from physjax.nn.physics import LayerFactory
+from physjax.nn.conv import LayerFactory
 
 
 class BasicBlock(nn.Module):

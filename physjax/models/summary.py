@@ -18,7 +18,7 @@ from rich.table import Table
 
 from physjax.config import ModelConfig
 from physjax.models import build, get_spec, image_size, law_name
-from physjax.nn.physics import PhysicsLayer
+from physjax.nn.conv import Conv
 from physjax.ops.conv_algorithm import choose
 
 
@@ -153,10 +153,10 @@ def ways(config: ModelConfig, num_classes: int, batch_size: int) -> dict[str, tu
         call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         layer = context.module
-        if isinstance(layer, PhysicsLayer) and context.method_name == "__call__":
+        if isinstance(layer, Conv) and context.method_name == "__call__":
             shape = args[0].shape
-            kernel = (*layer.window, shape[-1], layer.features)
-            plan = choose(shape, kernel, layer.steps, layer.padding, layer.method)
+            kernel = layer.kernel_shape(shape[-1])
+            plan = choose(shape, kernel, layer.stride_pair, layer.padding, layer.algorithm)
             found["/".join(layer.path)] = f"{kernel[0]}x{kernel[1]}", str(plan)
         return call(*args, **kwargs)
 
