@@ -117,7 +117,7 @@ class ModelConfig:
     """Probability of dropping a unit before a dense layer of the head."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
     """Factor on the number of channels of every layer."""
-    conv: Literal["auto", "direct", "patch", "winograd2", "winograd4"] = "auto"
+    algorithm: Literal["auto", "direct", "patch", "winograd2", "winograd4"] = "auto"
     """How convolutions are computed (`physjax.ops.conv`); auto: by platform and shape."""
     auxiliary_weight: Factor = 0.0
     """Factor on the losses of GoogLeNet's auxiliary heads, 0.3 in its paper; 0: no such heads."""

@@ -48,7 +48,7 @@ RECIPES: dict[str, Config] = {
         recipe="smoke",
         data={"dataset": "digits", "train_examples": 200},
         augment={"pad": 2, "cutout": 0},
-        model={"width": 0.125, "conv": "direct", "dropout": 0.0},
+        model={"width": 0.125, "algorithm": "direct", "dropout": 0.0},
         optim={"epochs": 2, "batch_size": 40, "learning_rate": 0.05, "label_smoothing": 0.0},
     ),
 }

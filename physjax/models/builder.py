@@ -99,7 +99,7 @@ def build(
         interaction_strength=config.interaction_strength,
         learn_strength=config.learn_strength,
         norm=norm,
-        algorithm=config.conv,
+        algorithm=config.algorithm,
         bias_init=bias_init,
         **kernel,
     )
@@ -109,7 +109,7 @@ def build(
     return spec.networks[config.size](
         num_classes=num_classes,
         layer=layer,
-        convolution=partial(Conv, algorithm=config.conv, **kernel),
+        convolution=partial(Conv, algorithm=config.algorithm, **kernel),
         dense=partial(Dense, bias_init=bias_init, **kernel),
         norm=norm,
         dropout=config.dropout,

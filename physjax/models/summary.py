@@ -92,7 +92,7 @@ def layer_table(config: ModelConfig, num_classes: int) -> list[Layer]:
     FLOPs are those of direct convolutions.
     """
     size, found = image_size(config), dict[tuple[str, ...], tuple[Any, ...]]()
-    model = build(dataclasses.replace(config, conv="direct"), num_classes)
+    model = build(dataclasses.replace(config, algorithm="direct"), num_classes)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
 
     def note(

@@ -70,7 +70,7 @@ def _network(config: Config) -> tuple[Any, ...]:
     """What decides the cost of a step, the law and the data set apart."""
     m, o = config.model, config.optim
     heads = m.auxiliary_weight > 0
-    return (m.name, m.size, m.width, m.norm, m.conv, heads, o.batch_size, config.run.precision)
+    return (m.name, m.size, m.width, m.norm, m.algorithm, heads, o.batch_size, config.run.precision)
 
 
 def _seconds_per_image(result: Result) -> float:

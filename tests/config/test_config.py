@@ -225,7 +225,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "augment.normalize": "dataset",
         "model.size": "cifar",
         "model.norm": "batch",
-        "model.conv": "patch",
+        "model.algorithm": "patch",
         "optim.schedule": "cosine",
         "rule.update_rule": "coupled",
         "run.precision": "bf16",

@@ -42,13 +42,13 @@ PUBLISHED: list[tuple[str, Size, Norm, int, int]] = [
 
 @pytest.mark.parametrize(("name", "size", "norm", "classes", "count"), PUBLISHED)
 def test_published_counts(name: str, size: Size, norm: Norm, classes: int, count: int) -> None:
-    config = ModelConfig(name, size=size, norm=norm, law="none", conv="direct")
+    config = ModelConfig(name, size=size, norm=norm, law="none", algorithm="direct")
     assert parameters(shapes(config, classes)) == count
 
 
 def test_googlenet_with_auxiliary_heads_has_the_published_count() -> None:
     # torchvision's googlenet with aux_logits=True.
-    config = ModelConfig("googlenet", "paper", law="none", conv="direct", auxiliary_weight=0.3)
+    config = ModelConfig("googlenet", "paper", law="none", algorithm="direct", auxiliary_weight=0.3)
     assert parameters(shapes(config, 1000)) == 13_004_888
 
 
@@ -60,7 +60,7 @@ def test_resnet20_by_hand() -> None:
 
 def test_densenet_of_100_layers_has_the_published_count() -> None:
     # Table 2 of Huang et al.: DenseNet-BC (L = 100, k = 12) has 0.8M.
-    variables = shapes(ModelConfig("densenet", law="none", conv="direct"), 10, depths=(16, 16, 16))
+    variables = shapes(ModelConfig("densenet", law="none", algorithm="direct"), 10, depths=(16, 16, 16))
     assert round(parameters(variables), -5) == 800_000
 
 

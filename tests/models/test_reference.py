@@ -251,7 +251,7 @@ def test_every_base_has_pytorchs_gradients(
         assert module.max_pool is pool.max_pool
         monkeypatch.setattr(module, "max_pool", flax_pool)
     with jax.enable_x64(True):
-        plain = build(dataclasses.replace(config, conv="direct"), 5, dtype=jnp.float64)
+        plain = build(dataclasses.replace(config, algorithm="direct"), 5, dtype=jnp.float64)
         values = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), params)
         traced = jax.make_jaxpr(partial(loss, plain.clone(**short)))(values)
     expected = reference.gradients(traced, params, torch.float64)[1]
