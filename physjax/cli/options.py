@@ -21,7 +21,7 @@ from tyro import constructors
 from physjax import schema
 from physjax.config import RECIPES, SETTINGS, Config, ConfigError, LawConfig
 from physjax.config.names import check_name, check_text
-from physjax.data.catalog import DATASETS
+from physjax.data import DATASETS
 from physjax.forces import LAWS
 from physjax.models import MODELS
 from physjax.rules import RULES

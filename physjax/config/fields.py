@@ -99,8 +99,8 @@ class ModelConfig:
 
     name: Annotated[Word, Trait(not_in_study="it is an axis of the grid: models")] = "physics"
     """A name in `physjax.models.MODELS`."""
-    size: Literal["cifar", "paper"] = "cifar"
-    """`cifar`: for 32x32 images; `paper`: the original network (224x224 for the ImageNet ones)."""
+    size: Literal["cifar", "imagenet"] = "cifar"
+    """`cifar`: for 32x32 images; `imagenet`: the original network, most often for 224x224."""
     law: Annotated[
         Word, Trait(not_in_study="it is an axis of the grid: laws (an entry of [arms] may set it)")
     ] = "default"

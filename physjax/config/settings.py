@@ -28,7 +28,7 @@ RECIPES: dict[str, Config] = {
     "paper": Config().replace(
         recipe="paper",
         augment={"crop": "resized", "normalize": "imagenet", "cutout": 0},
-        model={"size": "paper", "norm": "none", "dropout": 0.5},
+        model={"size": "imagenet", "norm": "none", "dropout": 0.5},
         optim={
             "epochs": 50,
             "batch_size": 128,

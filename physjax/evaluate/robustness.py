@@ -73,9 +73,7 @@ def evaluate(
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     check_code(path, record, other_code, log)
     with folder.locked():
-        config = dataclasses.replace(
-            record.config, data=dataclasses.replace(record.config.data, data_dir=data_dir)
-        )
+        config = record.config.set("data.data_dir", data_dir)
         dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
         trained_on = record.result.data.fingerprint
         if dataset.info.fingerprint != trained_on:

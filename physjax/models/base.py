@@ -72,7 +72,7 @@ class ModelSpec:
     """In `physjax.models.MODELS`, and in configs."""
     title: str
     networks: Mapping[str, type[Classifier]]
-    """Network by size: `cifar` (32x32) and `paper` (the original)."""
+    """Network by size: `cifar` (32x32) and `imagenet` (the original)."""
     image_sizes: Mapping[str, int]
     """Side in pixels of the images that the network of that size was designed for."""
     law: str = "none"
@@ -80,7 +80,7 @@ class ModelSpec:
     alias_of: str = ""
     """The base that this is another name of, with that law; empty: it is one by itself."""
     torch_init: bool = False
-    """Whether the `paper` network starts as PyTorch's default does."""
+    """Whether the `imagenet` network starts as PyTorch's default does."""
     auxiliary: bool = False
     """Whether the network can have auxiliary heads: an attribute `auxiliary`, and `AUXILIARY`."""
     options: Mapping[str, Any] | None = None

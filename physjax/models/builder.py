@@ -82,7 +82,7 @@ def build(
       ConfigError: a name does not exist.
     """
     spec = get_spec(config)
-    torch_init = spec.torch_init and config.size == "paper"
+    torch_init = spec.torch_init and config.size == "imagenet"
     bias_init = torch_bias_init if torch_init else zero_bias_init
     batch_norm = partial(
         nn.BatchNorm, momentum=0.9, epsilon=BATCH_NORM_EPSILON, dtype=dtype, axis_name=axis_name

@@ -67,7 +67,7 @@ class DenseNet(Classifier):
         return self.dense(self.num_classes, name="fc")(self.drop(x, train)).astype("float32")
 
 
-class DenseNetPaper(DenseNet):
+class DenseNetImageNet(DenseNet):
     """DenseNet-121 for 224x224 images: 7,978,856 parameters at 1,000 classes."""
 
     depths: tuple[int, ...] = (6, 12, 24, 16)
@@ -81,6 +81,6 @@ class DenseNetPaper(DenseNet):
 DENSENET = ModelSpec(
     "densenet",
     "DenseNet-BC",
-    {"cifar": DenseNet, "paper": DenseNetPaper},
-    {"cifar": 32, "paper": 224},
+    {"cifar": DenseNet, "imagenet": DenseNetImageNet},
+    {"cifar": 32, "imagenet": 224},
 )

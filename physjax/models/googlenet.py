@@ -140,7 +140,7 @@ class GoogLeNet(Classifier):
         self.sow(AUXILIARY, block, head(x, train), reduce_fn=lambda _, new: new)
 
 
-class GoogLeNetPaper(GoogLeNet):
+class GoogLeNetImageNet(GoogLeNet):
     """The original for 224x224 images: 6,624,904 parameters at 1,000 classes."""
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
@@ -160,7 +160,7 @@ class GoogLeNetPaper(GoogLeNet):
 GOOGLENET = ModelSpec(
     "googlenet",
     "GoogLeNet",
-    {"cifar": GoogLeNet, "paper": GoogLeNetPaper},
-    {"cifar": 32, "paper": 224},
+    {"cifar": GoogLeNet, "imagenet": GoogLeNetImageNet},
+    {"cifar": 32, "imagenet": 224},
     auxiliary=True,
 )

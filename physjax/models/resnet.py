@@ -88,7 +88,7 @@ class ResNet(Classifier):
         return self.dense(self.num_classes, name="fc")(x).astype("float32")
 
 
-class ResNetPaper(ResNet):
+class ResNetImageNet(ResNet):
     """The original for 224x224 images; with 18 layers 11,689,512 parameters at 1,000 classes."""
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
@@ -96,7 +96,10 @@ class ResNetPaper(ResNet):
 
 
 RESNET18 = ModelSpec(
-    "resnet18", "ResNet-18", {"cifar": ResNet, "paper": ResNetPaper}, {"cifar": 32, "paper": 224}
+    "resnet18",
+    "ResNet-18",
+    {"cifar": ResNet, "imagenet": ResNetImageNet},
+    {"cifar": 32, "imagenet": 224},
 )
 RESNET20 = ModelSpec(
     "resnet20",

@@ -17,7 +17,7 @@ from types import ModuleType
 
 from physjax.config import ConfigError
 from physjax.config.registry import Registry
-from physjax.data.catalog import DATASETS
+from physjax.data import DATASETS
 from physjax.errors import UserError
 from physjax.forces import LAWS
 from physjax.models import MODELS

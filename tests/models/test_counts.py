@@ -13,7 +13,7 @@ from physjax.config import ConfigError, ModelConfig
 from physjax.models import build, get_spec, image_size
 
 Norm = Literal["batch", "none"]
-Size = Literal["cifar", "paper"]
+Size = Literal["cifar", "imagenet"]
 
 
 def shapes(config: ModelConfig, num_classes: int, **changed: Any) -> dict:
@@ -30,12 +30,12 @@ def parameters(variables: dict) -> int:
 
 # torchvision's models of these names; ResNet-20: table 6 of He et al., worked out below.
 PUBLISHED: list[tuple[str, Size, Norm, int, int]] = [
-    ("alexnet", "paper", "none", 1000, 61_100_840),
-    ("vgg11", "paper", "none", 1000, 132_863_336),
-    ("vgg16", "paper", "none", 1000, 138_357_544),
-    ("googlenet", "paper", "batch", 1000, 6_624_904),
-    ("resnet18", "paper", "batch", 1000, 11_689_512),
-    ("densenet", "paper", "batch", 1000, 7_978_856),
+    ("alexnet", "imagenet", "none", 1000, 61_100_840),
+    ("vgg11", "imagenet", "none", 1000, 132_863_336),
+    ("vgg16", "imagenet", "none", 1000, 138_357_544),
+    ("googlenet", "imagenet", "batch", 1000, 6_624_904),
+    ("resnet18", "imagenet", "batch", 1000, 11_689_512),
+    ("densenet", "imagenet", "batch", 1000, 7_978_856),
     ("resnet20", "cifar", "batch", 10, 269_722),
 ]
 
@@ -48,7 +48,9 @@ def test_published_counts(name: str, size: Size, norm: Norm, classes: int, count
 
 def test_googlenet_with_auxiliary_heads_has_the_published_count() -> None:
     # torchvision's googlenet with aux_logits=True.
-    config = ModelConfig("googlenet", "paper", law="none", algorithm="direct", auxiliary_weight=0.3)
+    config = ModelConfig(
+        "googlenet", "imagenet", law="none", algorithm="direct", auxiliary_weight=0.3
+    )
     assert parameters(shapes(config, 1000)) == 13_004_888
 
 
@@ -60,7 +62,9 @@ def test_resnet20_by_hand() -> None:
 
 def test_densenet_of_100_layers_has_the_published_count() -> None:
     # Table 2 of Huang et al.: DenseNet-BC (L = 100, k = 12) has 0.8M.
-    variables = shapes(ModelConfig("densenet", law="none", algorithm="direct"), 10, depths=(16, 16, 16))
+    variables = shapes(
+        ModelConfig("densenet", law="none", algorithm="direct"), 10, depths=(16, 16, 16)
+    )
     assert round(parameters(variables), -5) == 800_000
 
 
@@ -70,5 +74,5 @@ def test_auxiliary_heads_are_refused_where_there_are_none() -> None:
 
 
 def test_resnet20_has_no_original_of_another_size() -> None:
-    with pytest.raises(ConfigError, match=r"'resnet20' has no size 'paper'; it has cifar"):
-        get_spec(ModelConfig("resnet20", size="paper"))
+    with pytest.raises(ConfigError, match=r"'resnet20' has no size 'imagenet'; it has cifar"):
+        get_spec(ModelConfig("resnet20", size="imagenet"))
