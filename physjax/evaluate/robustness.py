@@ -88,23 +88,23 @@ def evaluate(
         test = dataset.test
 
         def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
-            found = classification_metrics(
+            metrics = classification_metrics(
                 network.log_probabilities(images, tta), test.labels, dataset.info.num_classes
             )
             log(
-                f"{title}: accuracy {found.accuracy:.2%}, calibration error "
-                f"{found.calibration_error:.2%}"
+                f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
+                f"{metrics.calibration_error:.2%}"
             )
-            return found
+            return metrics
 
         clean = measure("clean", test.images)
         corrupted: dict[str, list[CorruptionMetrics]] = {name: [] for name in corruptions}
         for name, severity in itertools.product(corrupted, severities):
-            found = measure(f"{name} {severity}", corrupt(test.images, name, severity))
+            metrics = measure(f"{name} {severity}", corrupt(test.images, name, severity))
             strength = CORRUPTIONS[name].strengths[severity - 1]
             corrupted[name].append(
                 CorruptionMetrics(
-                    severity, strength, found.accuracy, found.loss, found.calibration_error
+                    severity, strength, metrics.accuracy, metrics.loss, metrics.calibration_error
                 )
             )
         outcome = RobustnessRecord(
