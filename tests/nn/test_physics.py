@@ -151,6 +151,17 @@ def test_diagnostics_are_the_rms_of_the_force() -> None:
     np.testing.assert_allclose(sown["diagnostics"]["force_rms"], expected, rtol=1e-6)
 
 
+def test_a_convolution_alone_is_what_the_layer_starts_from() -> None:
+    x = random((2, 6, 6, 3))
+    alone, layer = Conv(5, kernel_size=(3, 2), strides=2), PhysicsLayer(5, (3, 2), 2, law="none")
+    variables = alone.init(jax.random.key(0), x)
+    assert set(variables["params"]) == {"kernel"}
+    params = layer.init(jax.random.key(0), x)["params"]
+    np.testing.assert_array_equal(variables["params"]["kernel"], params["kernel"])
+    # The bias starts at zero.
+    np.testing.assert_array_equal(alone.apply(variables, x), layer.apply({"params": params}, x))
+
+
 @pytest.mark.parametrize("norm", [None, NORM], ids=["bias", "batch norm"])
 def test_a_linear_law_acts_on_the_kernel_as_on_what_the_convolution_gives(norm: Any) -> None:
     x = random((4, 7, 5, 3))
