@@ -29,7 +29,7 @@ from flax import linen as nn
 from jax import Array
 
 from physjax.ops.conv import conv
-from physjax.ops.conv_algorithm import Method, choose
+from physjax.ops.conv_algorithm import Algorithm, choose
 from physjax.ops.pool import max_pool
 
 PARTS = ("forward", "input_gradient", "kernel_gradient")
@@ -104,11 +104,11 @@ def in_turns(functions: dict[str, Callable[[], Any]], repeats: int) -> dict[str,
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def parts(layer: Layer, method: Method, x: Array, w: Array) -> dict[str, Callable[[], Array]]:
+def parts(layer: Layer, algorithm: Algorithm, x: Array, w: Array) -> dict[str, Callable[[], Array]]:
     """Output and both gradients of a training step's convolution, each compiled on its own."""
 
     def forward(x: Array, w: Array) -> Array:
-        return conv(x, w, strides=(layer.stride, layer.stride), method=method)
+        return conv(x, w, strides=(layer.stride, layer.stride), algorithm=algorithm)
 
     dy = jnp.ones(jax.eval_shape(forward, x, w).shape)
     by_input = jax.jit(lambda x, w, dy: jax.vjp(lambda x: forward(x, w), x)[1](dy)[0])
@@ -122,15 +122,15 @@ def parts(layer: Layer, method: Method, x: Array, w: Array) -> dict[str, Callabl
 
 
 def measure(layer: Layer, batch: int, repeats: int) -> dict[str, Any]:
-    """Milliseconds of each part by each method that applies."""
+    """Milliseconds of each part by each algorithm that applies."""
     batch = max(1, batch // layer.shrink)
     key_x, key_w = jax.random.split(jax.random.key(0))
     x = jax.random.normal(key_x, (batch, layer.size, layer.size, layer.channels))
     w = jax.random.normal(key_w, (layer.kernel, layer.kernel, layer.channels, layer.features))
-    methods: list[Method] = ["direct", "patch"]
+    algorithms: list[Algorithm] = ["direct", "patch"]
     if (layer.kernel, layer.stride) == (3, 1):
-        methods += ["winograd2", "winograd4"]
-    by_method = {method: parts(layer, method, x, w) for method in methods}
+        algorithms += ["winograd2", "winograd4"]
+    by_algorithm = {algorithm: parts(layer, algorithm, x, w) for algorithm in algorithms}
     out = -(-layer.size // layer.stride)
     flops = 2 * batch * out**2 * layer.kernel**2 * layer.channels * layer.features
     plan = choose(x.shape, w.shape, (layer.stride, layer.stride))
@@ -144,7 +144,7 @@ def measure(layer: Layer, batch: int, repeats: int) -> dict[str, Any]:
     }
     print(f"{layer}, batch {batch}: plan {plan}")
     for part in PARTS:
-        seconds = in_turns({m: by_method[m][part] for m in methods}, repeats)
+        seconds = in_turns({m: by_algorithm[m][part] for m in algorithms}, repeats)
         result["milliseconds"][part] = {m: 1e3 * s for m, s in seconds.items()}
         print(
             f"  {part:<16}"

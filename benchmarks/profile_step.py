@@ -111,7 +111,7 @@ def main() -> None:
     parser.add_argument("--model", default="physics")
     arguments = parser.parse_args()
     facts = announce(products=True)
-    direct = {"name": arguments.model, "conv": "direct"}
+    direct = {"name": arguments.model, "algorithm": "direct"}
     before = alone(Contestant("before", "profile_step:profile", direct))
     after = alone(
         Contestant(

@@ -77,7 +77,7 @@ def main() -> None:
         "width": {f"{w:g}": {"width": w} for w in WIDTHS},
         "image size": {
             "32": {"batch_size": 16},
-            "224": {"batch_size": 16, "size": "paper"},
+            "224": {"batch_size": 16, "size": "imagenet"},
         },
     }
     axes = {

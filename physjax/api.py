@@ -257,8 +257,8 @@ class Run:
                 raise ConfigError("corruptions are of the run's own test images; leave them out")
             array = as_images(images)
             known = check_labels(labels, len(array), len(self.class_names))
-            found = self._network.log_probabilities(array, tta)
-            return classification_metrics(found, known, len(self.class_names))
+            log_probabilities = self._network.log_probabilities(array, tta)
+            return classification_metrics(log_probabilities, known, len(self.class_names))
         if self._dataset is None and self.result.data.name not in DATASETS:
             raise ConfigError(
                 f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "

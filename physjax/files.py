@@ -224,8 +224,8 @@ def exclusive_lock(folder: Path, what: str) -> Iterator[None]:
 
 def _owner(path: Path) -> str:
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        return f"process {found['pid']} on {found['host']}, since {found['since']}"
+        owner = json.loads(path.read_text(encoding="utf-8"))
+        return f"process {owner['pid']} on {owner['host']}, since {owner['since']}"
     except (OSError, ValueError, KeyError, TypeError):
         # It has taken the lock this very moment, and not said yet who it is.
         return "another process"

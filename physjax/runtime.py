@@ -51,7 +51,7 @@ def environment() -> dict[str, str]:
 
     GLIBC_TUNABLES, with glibc 2.35 or newer, and XLA_FLAGS; neither over the user's own settings.
     """
-    found = {
+    variables = {
         "XLA_FLAGS": xla_flags(
             os.environ.get("XLA_FLAGS", ""), importlib.metadata.version("jaxlib"), _has_avx512()
         )
@@ -59,8 +59,8 @@ def environment() -> dict[str, str]:
     name, version = platform.libc_ver()
     new = name == "glibc" and tuple(int(part) for part in version.split(".")[:2]) >= (2, 35)
     if new and "GLIBC_TUNABLES" not in os.environ:
-        found["GLIBC_TUNABLES"] = ":".join(f"{key}={value}" for key, value in _MALLOC.items())
-    return found
+        variables["GLIBC_TUNABLES"] = ":".join(f"{key}={value}" for key, value in _MALLOC.items())
+    return variables
 
 
 def trim_memory() -> None:

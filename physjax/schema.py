@@ -132,12 +132,12 @@ def _plain_or_refuse(value: Any) -> Any:
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         twice = next(name for name in names if names.count(name) > 1)
         raise ValueError(f"{show(twice)} is given twice")
-    return found
+    return values
 
 
 def _no_number(constant: str) -> None:
@@ -233,8 +233,8 @@ def _bare(kind: Any) -> Any:
 
 
 def _literal(kind: Any, place: Iterable[str]) -> Any:
-    found = _inside(kind, place)
-    return found if typing.get_origin(found) is typing.Literal else None
+    inside = _inside(kind, place)
+    return inside if typing.get_origin(inside) is typing.Literal else None
 
 
 def show(value: Any) -> str:

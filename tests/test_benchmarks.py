@@ -63,7 +63,11 @@ def test_operations_are_told_apart(operation: str, expected: str) -> None:
 class OneLayer(nn.Module):
     @nn.compact
     def __call__(self, images: jax.Array) -> jax.Array:
-        options: dict[str, Any] = {"norm": nn.BatchNorm, "activation": nn.tanh, "method": "direct"}
+        options: dict[str, Any] = {
+            "norm": nn.BatchNorm,
+            "activation": nn.tanh,
+            "algorithm": "direct",
+        }
         return PhysicsLayer(8, name="conv1", law="lrn", **options)(images, train=True)
 
 

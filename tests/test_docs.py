@@ -127,9 +127,9 @@ def test_the_laws_that_the_docs_add(page: str, name: str, monkeypatch: pytest.Mo
     monkeypatch.setitem(LAWS, law.name, law)
     rng = np.random.default_rng(0)
     images = jnp.asarray(rng.normal(size=(2, 6, 6, 3)), jnp.float32)
-    layer = PhysicsLayer(5, law=law.name, method="direct")
+    layer = PhysicsLayer(5, law=law.name, algorithm="direct")
     start = layer.init(jax.random.key(0), images)
-    plain = PhysicsLayer(5, law="none", method="direct")
+    plain = PhysicsLayer(5, law="none", algorithm="direct")
     twin = {"params": {name: start["params"][name] for name in ("kernel", "bias")}}
     np.testing.assert_array_equal(layer.apply(start, images), plain.apply(twin, images))
 
@@ -159,7 +159,7 @@ def test_the_derivative_along_a_direction(law: str) -> None:
     """Two reverse passes through a law, a chosen convolution and a pool, against a difference."""
     directional = example("docs/laws.md", "directional")["directional"]
     pool = partial(max_pool, window=(2, 2))
-    layer = PhysicsLayer(4, law=law, activation=nn.relu, pool=pool, method="patch")
+    layer = PhysicsLayer(4, law=law, activation=nn.relu, pool=pool, algorithm="patch")
     rng = np.random.default_rng(0)
     with jax.enable_x64(True):
         x, v = (jnp.asarray(rng.normal(size=(2, 6, 6, 3))) for _ in range(2))

@@ -36,7 +36,7 @@ def setup(
     augmented: bool = True,
     **model: Any,
 ) -> Any:
-    """A setup of the recipe `standard` on data shaped like CIFAR-10; `model`: fields of its model."""
+    """A setup of the recipe `standard` on data shaped like CIFAR-10; `model`: fields of it."""
     import dataclasses
 
     from physjax.config import RECIPES

@@ -100,22 +100,22 @@ def _settings_help(arguments: Sequence[str]) -> list[str]:
         from physjax.train.plugins import load_plugins
 
         load_plugins(names.plugin)
-    found: list[tuple[str, ForceLaw | LearningRule | Optimizer]] = []
+    choices: list[tuple[str, ForceLaw | LearningRule | Optimizer]] = []
     if names.law is not None:
         from physjax.forces import get_law
 
-        found.append(("law", get_law(names.law)))
+        choices.append(("law", get_law(names.law)))
     if names.update_rule is not None:
         from physjax.rules import get_rule
 
-        found.append(("rule", get_rule(names.update_rule)))
+        choices.append(("rule", get_rule(names.update_rule)))
     if names.optimizer is not None:
         from physjax.optimizers import get_optimizer
 
-        found.append(("optimizer", get_optimizer(names.optimizer)))
+        choices.append(("optimizer", get_optimizer(names.optimizer)))
     return [
         "\n".join([f"Settings of {part} {chosen.name}:", *_listed(part, chosen.settings)])
-        for part, chosen in found
+        for part, chosen in choices
     ]
 
 

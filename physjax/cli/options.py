@@ -21,7 +21,7 @@ from tyro import constructors
 from physjax import schema
 from physjax.config import RECIPES, SETTINGS, Config, ConfigError, LawConfig, OptimizerConfig
 from physjax.config.names import check_name, check_text
-from physjax.data.catalog import DATASETS
+from physjax.data import DATASETS
 from physjax.forces import LAWS
 from physjax.models import MODELS
 from physjax.optimizers import OPTIMIZERS
@@ -82,7 +82,7 @@ def parse(
     registry = constructors.ConstructorRegistry()
     registry.struct_rule(_unchecked)
     given: dict[str, Any] = {} if default is None else {"default": default}
-    found = tyro.cli(
+    parsed = tyro.cli(
         kind,
         args=words,
         description=None if description is None else _wrapped(description),
@@ -92,11 +92,11 @@ def parse(
         **given,
     )
     changes = {
-        f.name: getattr(found, f.name).made()
-        for f in dataclasses.fields(found)
-        if isinstance(getattr(found, f.name), _Later)
+        f.name: getattr(parsed, f.name).made()
+        for f in dataclasses.fields(parsed)
+        if isinstance(getattr(parsed, f.name), _Later)
     }
-    return dataclasses.replace(found, **changes) if changes else found
+    return dataclasses.replace(parsed, **changes) if changes else parsed
 
 
 def _wrapped(text: str) -> str:
@@ -113,14 +113,14 @@ def _wrapped(text: str) -> str:
 def _dotted_as_set(argv: Sequence[str]) -> list[str]:
     """`argv` with `--law.length 4` written as `--set law.length=4`."""
     words: list[str] = []
-    left = iter(argv)
-    for word in left:
-        found = _DOTTED.fullmatch(word)
-        if found is None:
+    rest = iter(argv)
+    for word in rest:
+        match = _DOTTED.fullmatch(word)
+        if match is None:
             words.append(word)
             continue
-        part, name, value = found.groups()
-        value = f"={next(left, '')}" if value is None else value
+        part, name, value = match.groups()
+        value = f"={next(rest, '')}" if value is None else value
         words += ["--set", f"{part}.{name.replace('-', '_')}{value}"]
     return words
 

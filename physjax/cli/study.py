@@ -17,7 +17,7 @@ import tyro
 from physjax import runtime
 from physjax.cli import options
 from physjax.config import RECIPES, ConfigError
-from physjax.data.catalog import DATASETS
+from physjax.data import DATASETS
 from physjax.forces import LAWS
 from physjax.models import MODELS
 from physjax.study.design import Study

@@ -102,8 +102,8 @@ class ModelConfig:
 
     name: Annotated[Word, Trait(not_in_study="it is an axis of the grid: models")] = "physics"
     """A name in `physjax.models.MODELS`."""
-    size: Literal["cifar", "paper"] = "cifar"
-    """`cifar`: for 32x32 images; `paper`: the original network (224x224 for the ImageNet ones)."""
+    size: Literal["cifar", "imagenet"] = "cifar"
+    """`cifar`: for 32x32 images; `imagenet`: the original network, most often for 224x224."""
     law: Annotated[
         Word, Trait(not_in_study="it is an axis of the grid: laws (an entry of [arms] may set it)")
     ] = "default"
@@ -138,7 +138,7 @@ class ModelConfig:
     """Probability of dropping a unit before a dense layer of the head."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
     """Factor on the number of channels of every layer."""
-    conv: Literal["auto", "direct", "patch", "winograd2", "winograd4"] = "auto"
+    algorithm: Literal["auto", "direct", "patch", "winograd2", "winograd4"] = "auto"
     """How convolutions are computed (`physjax.ops.conv`); auto: by platform and shape."""
     auxiliary_weight: Factor = 0.0
     """Factor on the losses of GoogLeNet's auxiliary heads, 0.3 in its paper; 0: no such heads."""

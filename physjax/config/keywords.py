@@ -79,10 +79,10 @@ def keywords(*functions: Callable[..., Any]) -> dict[str, Keyword]:
     Raises:
       ValueError: an argument has no default, one that it may not have, or two of them.
     """
-    found: dict[str, Keyword] = {}
+    settings: dict[str, Keyword] = {}
     for function in functions:
         for keyword in _of(function):
-            known = found.setdefault(keyword.name, keyword)
+            known = settings.setdefault(keyword.name, keyword)
             if known.default is inspect.Parameter.empty:
                 raise ValueError(f"the setting {keyword.name!r} has no default; give it one")
             if keyword.default not in (known.default, inspect.Parameter.empty):
@@ -90,7 +90,7 @@ def keywords(*functions: Callable[..., Any]) -> dict[str, Keyword]:
                     f"the setting {keyword.name!r} has two defaults, {known.default!r} and "
                     f"{keyword.default!r}; leave one of them out"
                 )
-    return found
+    return settings
 
 
 def _of(function: Callable[..., Any]) -> list[Keyword]:
@@ -109,7 +109,7 @@ def _of(function: Callable[..., Any]) -> list[Keyword]:
         getattr(inspect.unwrap(plain), "__globals__", {}),
         include_extras=True,
     )
-    found = []
+    settings = []
     for name, parameter in own.items():
         check_setting_name(name)
         default = bound.get(name, parameter.default)
@@ -117,8 +117,8 @@ def _of(function: Callable[..., Any]) -> list[Keyword]:
         if default is not parameter.empty:
             default = schema.check(kind, default, f"the default of {name!r}", ConfigError)
         docs = (getattr(extra, "description", None) for extra in getattr(kind, "__metadata__", ()))
-        found.append(Keyword(name, kind, default, next(filter(None, docs), "")))
-    return found
+        settings.append(Keyword(name, kind, default, next(filter(None, docs), "")))
+    return settings
 
 
 def bind(function: Callable[..., Any], values: Mapping[str, Any]) -> Callable[..., Any]:
@@ -144,14 +144,14 @@ def checked(
     Raises:
       ConfigError: there is no such setting, or a value cannot be.
     """
-    found = {}
+    changed = {}
     for name, value in values.items():
         if name not in known:
             raise ConfigError(no_setting(known, name, part, owner))
         value = schema.check(known[name].kind, value, f"{part}.{name}", ConfigError)
         if value != known[name].default:
-            found[name] = value
-    return found
+            changed[name] = value
+    return changed
 
 
 def no_setting(known: Mapping[str, Keyword], name: str, part: str, owner: str) -> str:

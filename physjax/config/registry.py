@@ -38,7 +38,7 @@ class Registry(MutableMapping[str, T], Generic[T]):
         self._of = of
         self._homes = dict(homes or {})
         self._own = frozenset(self._homes)
-        self._found: dict[str, T] = {}
+        self._imported: dict[str, T] = {}
 
     @property
     def kind(self) -> type[T]:
@@ -46,18 +46,18 @@ class Registry(MutableMapping[str, T], Generic[T]):
         return cast(type[T], pkgutil.resolve_name(self._of))
 
     def __getitem__(self, name: str) -> T:
-        if name not in self._found:
+        if name not in self._imported:
             home = importlib.import_module(self._homes[name])
-            (self._found[name],) = [o for o in self.objects(home) if _name(o) == name]
-        return self._found[name]
+            (self._imported[name],) = [o for o in self.objects(home) if _name(o) == name]
+        return self._imported[name]
 
     def __setitem__(self, name: str, thing: T) -> None:
         self._homes.setdefault(name, "")
-        self._found[name] = thing
+        self._imported[name] = thing
 
     def __delitem__(self, name: str) -> None:
         del self._homes[name]
-        self._found.pop(name, None)
+        self._imported.pop(name, None)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._homes)
@@ -73,25 +73,30 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def get_named(self, name: str) -> T:
         """The object of that name. Raises ConfigError with the names that exist."""
+        failures = [] if name in self else self._add_installed()
         if name not in self:
-            self._add_installed()
-        if name not in self:
-            raise ConfigError(schema.unknown(self.what, name, self))
+            raise ConfigError("; ".join([schema.unknown(self.what, name, self), *failures]))
         return self[name]
 
-    def _add_installed(self) -> None:
-        """Take in what installed packages announce, once a name is asked for that is not here."""
+    def _add_installed(self) -> list[str]:
+        """Take in what installed packages announce, once a name is asked for that is not here.
+
+        Returns:
+          A line for each that fails: the name that was asked for may be another's, or a typo.
+        """
+        failures = []
         for entry in importlib.metadata.entry_points(group=ENTRY_POINTS):
             try:
-                found = entry.load()
-                things = self.objects(found) if isinstance(found, ModuleType) else [found]
+                loaded = entry.load()
+                things = self.objects(loaded) if isinstance(loaded, ModuleType) else [loaded]
                 for thing in things:
                     if isinstance(thing, self.kind):
                         self.add(thing)
             except Exception as error:
-                raise ConfigError(
+                failures.append(
                     f"the installed plug-in {entry.value} fails: {type(error).__name__}: {error}"
-                ) from error
+                )
+        return failures
 
     def add(self, thing: T, *, replace: bool = False) -> None:
         """Take in an object from outside. The same one again is fine.
@@ -118,8 +123,8 @@ class Registry(MutableMapping[str, T], Generic[T]):
 
     def objects(self, module: ModuleType) -> list[T]:
         """Those at the top of `module`, each once."""
-        found = [o for o in vars(module).values() if isinstance(o, self.kind)]
-        return list({id(o): o for o in found}.values())
+        things = [o for o in vars(module).values() if isinstance(o, self.kind)]
+        return list({id(o): o for o in things}.values())
 
 
 def _name(thing: Any) -> str:

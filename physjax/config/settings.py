@@ -60,7 +60,7 @@ RECIPES: dict[str, Config] = {
     "paper": Config().replace(
         recipe="paper",
         augment={"crop": "resized", "normalize": "imagenet", "cutout": 0},
-        model={"size": "paper", "norm": "none", "dropout": 0.5},
+        model={"size": "imagenet", "norm": "none", "dropout": 0.5},
         optim={
             "epochs": 50,
             "batch_size": 128,
@@ -80,7 +80,7 @@ RECIPES: dict[str, Config] = {
         recipe="smoke",
         data={"dataset": "digits", "train_examples": 200},
         augment={"pad": 2, "cutout": 0},
-        model={"width": 0.125, "conv": "direct", "dropout": 0.0},
+        model={"width": 0.125, "algorithm": "direct", "dropout": 0.0},
         optim={"epochs": 2, "batch_size": 40, "learning_rate": 0.05, "label_smoothing": 0.0},
     ),
 }
@@ -109,12 +109,12 @@ class Setting:
     def get(self, config: Config) -> Any:
         """Its value in `config`; None for a setting of a law or rule that is at its default."""
         part, _, name = self.key.partition(".")
-        found = getattr(config, part)
-        return getattr(found, name) if self.key in SETTINGS else found.own.get(name)
+        holder = getattr(config, part)
+        return getattr(holder, name) if self.key in SETTINGS else holder.own.get(name)
 
 
 def _settings() -> dict[str, Setting]:
-    found = {}
+    settings = {}
     for part, kind in typing.get_type_hints(Config).items():
         if not dataclasses.is_dataclass(kind):
             continue
@@ -125,10 +125,10 @@ def _settings() -> dict[str, Setting]:
                 continue
             hint, key = hints[f.name], f"{part}.{f.name}"
             traits = [m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Trait)]
-            found[key] = Setting(
+            settings[key] = Setting(
                 key, hint, traits[0] if traits else Trait(), docs[f.name].description or ""
             )
-    return found
+    return settings
 
 
 SETTINGS: dict[str, Setting] = _settings()
@@ -166,11 +166,11 @@ def get_setting(key: str) -> Setting:
 def settings_of(config: Config) -> dict[str, Any]:
     """Everything that `config` holds, by dotted name: its fields, and its law's and rule's own
     settings that are not at their defaults."""
-    found = {key: setting.get(config) for key, setting in SETTINGS.items()}
+    values = {key: setting.get(config) for key, setting in SETTINGS.items()}
     for part in OPEN:
         own = getattr(config, part).own
-        found |= {f"{part}.{name}": own[name] for name in sorted(own)}
-    return found
+        values |= {f"{part}.{name}": own[name] for name in sorted(own)}
+    return values
 
 
 def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
@@ -182,16 +182,16 @@ def parse_settings(texts: Iterable[str]) -> dict[str, Any]:
       ConfigError: a text is of another form, a field does not exist or is set twice, or a value
         cannot be.
     """
-    found: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
     for text in texts:
         key, equals, value = (part.strip() for part in text.partition("="))
         if not (equals and key and value):
             raise ConfigError(f"{schema.show(text)} sets nothing; write it as in optim.epochs=3")
         setting = get_setting(key)
-        if key in found:
+        if key in settings:
             raise ConfigError(f"{key} is set twice; leave out one of them")
-        found[key] = _parse(setting, value)
-    return found
+        settings[key] = _parse(setting, value)
+    return settings
 
 
 def _parse(setting: Setting, text: str) -> Any:
@@ -240,11 +240,11 @@ def identity(config: Config) -> dict[str, Any]:
 
 def differences(one: Config, other: Config) -> list[str]:
     """Lines `part.field: one -> other` for each field in which the identities differ."""
-    ours, theirs = identity(one), identity(other)
+    before, after = identity(one), identity(other)
     return [
-        f"{key}: {_shown(ours, key)} -> {_shown(theirs, key)}"
-        for key in {**ours, **theirs}
-        if ours.get(key) != theirs.get(key)
+        f"{key}: {_shown(before, key)} -> {_shown(after, key)}"
+        for key in {**before, **after}
+        if before.get(key) != after.get(key)
     ]
 
 

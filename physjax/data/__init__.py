@@ -6,9 +6,20 @@
 
 from etils import epy
 
+from physjax.config.registry import Registry
+
+DATASETS: "Registry[DatasetSpec]" = Registry(
+    "data set",
+    "physjax.data.spec:DatasetSpec",
+    dict.fromkeys(
+        ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "digits"),
+        "physjax.data.catalog",
+    ),
+)
+"""By name; the catalog is imported when a data set is first asked for."""
+
 with epy.lazy_api_imports(globals()):
     from physjax.data.arrays import from_arrays
-    from physjax.data.catalog import DATASETS
     from physjax.data.loading import load, resolve, select
     from physjax.data.preparing import prepare
     from physjax.data.spec import DatasetSpec

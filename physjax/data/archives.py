@@ -122,10 +122,10 @@ def _differs(spec: DatasetSpec, source: Source) -> str:
     path = source.path
     names = " or ".join(archive.name for archive in source.originals)
     if path.is_dir():
-        found = unpacked(spec, path)
-        if found is not None and is_published(*found, unpacked_limit(spec)):
+        contents = unpacked(spec, path)
+        if contents is not None and is_published(*contents, unpacked_limit(spec)):
             return ""
-        checked = found is not None and found[0].md5
+        checked = contents is not None and contents[0].md5
         return (
             f"the files in {path} are not those of {names}"
             if checked

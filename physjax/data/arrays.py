@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from physjax.data.catalog import DATASETS
+from physjax.data import DATASETS
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 
 SIDE = 32

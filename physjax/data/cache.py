@@ -68,9 +68,9 @@ def cached(
         _not_cached(f"no folder for them: {error}")
         return pair, fingerprint(*pair)
     wanted = identity(folder, counts)
-    found = _read(path, wanted, counts)
-    if found is not None:
-        return found
+    cached = _read(path, wanted, counts)
+    if cached is not None:
+        return cached
     pair = decode(folder)
     mark = fingerprint(*pair)
     try:
@@ -118,10 +118,10 @@ def _checked(
     if size != expected:
         raise ValueError(f"it has {size:,} bytes, not {expected:,}")
     train, test = (_read_split(file, count) for count in counts)
-    found = fingerprint(train, test)
-    if found != promised:
-        raise ValueError(f"its images have the fingerprint {found[:8]}, not {str(promised)[:8]}")
-    return (train, test), found
+    actual = fingerprint(train, test)
+    if actual != promised:
+        raise ValueError(f"its images have the fingerprint {actual[:8]}, not {str(promised)[:8]}")
+    return (train, test), actual
 
 
 def _read_split(file: IO[bytes], count: int) -> Split:

@@ -126,10 +126,10 @@ def read_cifar(spec: DatasetSpec, source: Path, limit: int) -> RawData:
       DataError: files are missing, damaged, too large or of something else.
     """
     if source.is_dir():
-        found = unpacked(spec, source)
-        if found is None:
+        contents = unpacked(spec, source)
+        if contents is None:
             raise DataError(f"{source} holds no unpacked {spec.title}")
-        form, place = found
+        form, place = contents
         members = {name: read_bounded(place / name, limit) for name in form.files}
     else:
         form, members = _untar(spec, source, limit)
@@ -142,7 +142,7 @@ def read_cifar(spec: DatasetSpec, source: Path, limit: int) -> RawData:
 def _untar(spec: DatasetSpec, path: Path, limit: int) -> tuple[Form, dict[str, bytes]]:
     """The files of a form, from a tar file that is read to its end so that truncation shows."""
     forms = {form.folder: form for form in FORMS[spec.name]}
-    found: dict[str, dict[str, bytes]] = {folder: {} for folder in forms}
+    files: dict[str, dict[str, bytes]] = {folder: {} for folder in forms}
     try:
         with open_bounded(path, limit) as file:
             with tarfile.open(fileobj=file, mode="r|") as tar:  # type: ignore[call-overload]
@@ -151,9 +151,9 @@ def _untar(spec: DatasetSpec, path: Path, limit: int) -> tuple[Form, dict[str, b
                         raise DataError(f"{path} holds more than {MOST_MEMBERS} files")
                     folder, _, name = member.name.removeprefix("./").rpartition("/")
                     if folder in forms and name in forms[folder].files:
-                        if name in found[folder]:
+                        if name in files[folder]:
                             raise DataError(f"{path} holds {member.name} twice")
-                        found[folder][name] = _content(path, tar, member, limit)
+                        files[folder][name] = _content(path, tar, member, limit)
             # What follows the last member holds the checksum of a compressed file.
             while file.read(1 << 20):
                 pass
@@ -166,13 +166,13 @@ def _untar(spec: DatasetSpec, path: Path, limit: int) -> tuple[Form, dict[str, b
             f"{path} is not a whole tar file ({type(error).__name__}: {error}); it has "
             f"{path.stat().st_size:,} bytes, the published files have: {known}"
         ) from error
-    form = max(forms.values(), key=lambda form: len(found[form.folder]))
-    missing = [name for name in form.files if name not in found[form.folder]]
+    form = max(forms.values(), key=lambda form: len(files[form.folder]))
+    missing = [name for name in form.files if name not in files[form.folder]]
     if missing:
         raise DataError(
             f"{path} is not {spec.archives[0].name}: it lacks {form.folder}/{', '.join(missing)}"
         )
-    return form, found[form.folder]
+    return form, files[form.folder]
 
 
 def _content(path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, limit: int) -> bytes:

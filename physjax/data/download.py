@@ -97,10 +97,10 @@ def _stream(archive: Archive, file: IO[bytes]) -> str:
             if response.headers.get("Content-Encoding", "identity") != "identity":
                 raise DataError(f"{archive.url} comes compressed, which was not asked for")
             task = progress.add_task(archive.name, total=archive.size)
-            left = archive.size
+            remaining = archive.size
             for block in response.iter_content(BLOCK):
-                left -= len(block)
-                if left < 0:
+                remaining -= len(block)
+                if remaining < 0:
                     raise DataError(
                         f"{archive.url} gives more than the {archive.size:,} bytes of the "
                         "published file; it was not kept"

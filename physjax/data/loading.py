@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from physjax.config import ConfigError, DataConfig
+from physjax.data import DATASETS
 from physjax.data.arrays import check_split
 from physjax.data.cache import cached
-from physjax.data.catalog import DATASETS
 from physjax.data.download import unreachable_reason
 from physjax.data.preparing import prepare
 from physjax.data.provenance import title_and_notice

@@ -59,10 +59,10 @@ def read_pickle(data: bytes, where: str) -> dict[str, Any]:
       DataError: damage, or a pickle of anything else; nothing of it has been run.
     """
     try:
-        found = _Unpickler(io.BytesIO(data), encoding="bytes").load()
-        if not isinstance(found, dict):
-            raise TypeError(f"it holds a {type(found).__name__}, not a dictionary")
-        return {_text(key): _value(value) for key, value in found.items()}
+        content = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        if not isinstance(content, dict):
+            raise TypeError(f"it holds a {type(content).__name__}, not a dictionary")
+        return {_text(key): _value(value) for key, value in content.items()}
     # A pickle cut off or changed anywhere leads to whatever its instructions then lead to.
     except Exception as error:
         raise DataError(

@@ -21,8 +21,8 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from physjax.data import DATASETS
 from physjax.data.archives import read_archives
-from physjax.data.catalog import DATASETS
 from physjax.data.download import fetch, unreachable_reason
 from physjax.data.provenance import write_provenance
 from physjax.data.raw import RawData, RawSplit

@@ -61,5 +61,5 @@ def _verified_fingerprint(folder: Path) -> str | None:
         return None
     if not isinstance(content, dict) or content.get("verified") is not True:
         return None
-    found = content.get("fingerprint")
-    return found if isinstance(found, str) else None
+    recorded = content.get("fingerprint")
+    return recorded if isinstance(recorded, str) else None

@@ -47,14 +47,14 @@ def _tfrecords(path: Path, count: int) -> Sequence[bytes]:
     Source: tensorflow.org/tutorials/load_data/tfrecord, "TFRecords format details".
     """
     records: list[bytes] = []
-    left = path.stat().st_size
+    remaining = path.stat().st_size
     with path.open("rb") as file:
         while header := file.read(12):
             if len(header) < 12 or len(records) == count:
                 raise ValueError(f"it does not end after record {len(records)}")
             length, checksum = struct.unpack("<QI", header)
-            left -= 16 + length
-            if _masked_crc(header[:8]) != checksum or left < 0 or length > _LARGEST_RECORD:
+            remaining -= 16 + length
+            if _masked_crc(header[:8]) != checksum or remaining < 0 or length > _LARGEST_RECORD:
                 raise ValueError(f"the length of record {len(records)} is damaged")
             record, checksum_bytes = file.read(length), file.read(4)
             if struct.pack("<I", _masked_crc(record)) != checksum_bytes:

@@ -44,20 +44,20 @@ def read_svhn(spec: DatasetSpec, files: list[Path], limit: int) -> RawData:
 
 def _read_split(path: Path, count: int, limit: int) -> RawSplit:
     try:
-        found = read_arrays(read_bounded(path, limit), ("X", "y"), limit)
+        arrays = read_arrays(read_bounded(path, limit), ("X", "y"), limit)
     except (ValueError, struct.error, zlib.error) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} is not a whole MATLAB file of X and y ({error})") from error
     for name, shape in (("X", (32, 32, 3, count)), ("y", (count, 1))):
-        if name not in found:
+        if name not in arrays:
             raise DataError(f"{path} holds no uint8 array {name}")
-        if found[name].shape != shape:
-            raise DataError(f"{path}: {name} is {found[name].shape}, not {shape}")
-    labels = found["y"].reshape(-1)
+        if arrays[name].shape != shape:
+            raise DataError(f"{path}: {name} is {arrays[name].shape}, not {shape}")
+    labels = arrays["y"].reshape(-1)
     if not 1 <= labels.min() <= labels.max() <= 10:
         raise DataError(f"{path}: y goes from {labels.min()} to {labels.max()}, not 1 to 10")
-    return RawSplit(found["X"].transpose(3, 0, 1, 2), {"label": labels.astype(np.int64) % 10})
+    return RawSplit(arrays["X"].transpose(3, 0, 1, 2), {"label": labels.astype(np.int64) % 10})
 
 
 def read_arrays(
@@ -78,14 +78,14 @@ def read_arrays(
     if len(data) < _HEADER or data[126:128] not in (b"IM", b"MI"):
         raise ValueError("it has no header of MATLAB 5")
     order = "<" if data[126:128] == b"IM" else ">"
-    found: dict[str, npt.NDArray[np.uint8]] = {}
-    left = limit
+    arrays: dict[str, npt.NDArray[np.uint8]] = {}
+    remaining = limit
     for kind, content in _elements(memoryview(data)[_HEADER:], order):
         if kind == _COMPRESSED:
             stream = zlib.decompressobj()
-            inflated = stream.decompress(content, left + 1)
-            left -= len(inflated)
-            if left < 0:
+            inflated = stream.decompress(content, remaining + 1)
+            remaining -= len(inflated)
+            if remaining < 0:
                 raise ValueError(f"it unpacks to more than {limit:,} bytes")
             if not stream.eof:
                 raise ValueError("a compressed array is cut off")
@@ -93,8 +93,8 @@ def read_arrays(
         if kind == _MATRIX:
             name, array = _array(content, order)
             if name in names and array is not None:
-                found[name] = array
-    return found
+                arrays[name] = array
+    return arrays
 
 
 def _elements(data: memoryview, order: str) -> Iterator[tuple[int, memoryview]]:

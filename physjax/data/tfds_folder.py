@@ -128,10 +128,10 @@ def read_layout(spec: DatasetSpec, folder: Path) -> Layout:
         ("train", train, spec.train_examples),
         ("test", test, spec.test_examples),
     ):
-        found = sum(shard.count for shard in shards)
-        if found != count:
+        total = sum(shard.count for shard in shards)
+        if total != count:
             raise DataError(
-                f"{path} says {found:,} {name} images, but {spec.title} has {count:,}; {remedy}"
+                f"{path} says {total:,} {name} images, but {spec.title} has {count:,}; {remedy}"
             )
         for shard in shards:
             if not shard.path.is_file():
@@ -171,14 +171,14 @@ def _shards(
 
 def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     try:
-        found = json.loads(_read_text(path, remedy))
+        content = json.loads(_read_text(path, remedy))
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"{path} cannot be read ({error}); {remedy}") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path} cannot be read (it is a {type(found).__name__}); {remedy}")
-    return found
+    if not isinstance(content, dict):
+        raise DataError(f"{path} cannot be read (it is a {type(content).__name__}); {remedy}")
+    return content
 
 
 def _read_text(path: Path, remedy: str) -> str:

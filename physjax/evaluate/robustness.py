@@ -73,9 +73,7 @@ def evaluate(
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     check_code(path, record, other_code, log)
     with folder.locked():
-        config = dataclasses.replace(
-            record.config, data=dataclasses.replace(record.config.data, data_dir=data_dir)
-        )
+        config = record.config.set("data.data_dir", data_dir)
         dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
         trained_on = record.result.data.fingerprint
         if dataset.info.fingerprint != trained_on:
@@ -90,23 +88,23 @@ def evaluate(
         test = dataset.test
 
         def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
-            found = classification_metrics(
+            metrics = classification_metrics(
                 network.log_probabilities(images, tta), test.labels, dataset.info.num_classes
             )
             log(
-                f"{title}: accuracy {found.accuracy:.2%}, calibration error "
-                f"{found.calibration_error:.2%}"
+                f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
+                f"{metrics.calibration_error:.2%}"
             )
-            return found
+            return metrics
 
         clean = measure("clean", test.images)
         corrupted: dict[str, list[CorruptionMetrics]] = {name: [] for name in corruptions}
         for name, severity in itertools.product(corrupted, severities):
-            found = measure(f"{name} {severity}", corrupt(test.images, name, severity))
+            metrics = measure(f"{name} {severity}", corrupt(test.images, name, severity))
             strength = CORRUPTIONS[name].strengths[severity - 1]
             corrupted[name].append(
                 CorruptionMetrics(
-                    severity, strength, found.accuracy, found.loss, found.calibration_error
+                    severity, strength, metrics.accuracy, metrics.loss, metrics.calibration_error
                 )
             )
         outcome = RobustnessRecord(

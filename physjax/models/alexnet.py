@@ -30,7 +30,7 @@ class AlexNetCifar(Classifier):
         return self.head(self.drop(x, train), name="fc2")
 
 
-class AlexNetPaper(Classifier):
+class AlexNetImageNet(Classifier):
     """The original for 224x224 images: 61,100,840 parameters at 1,000 classes."""
 
     @nn.compact
@@ -63,8 +63,8 @@ class AlexNetPaper(Classifier):
         return self.head(x, name="fc3")
 
 
-_NETWORKS = {"cifar": AlexNetCifar, "paper": AlexNetPaper}
-_SIZES = {"cifar": 32, "paper": 224}
+_NETWORKS = {"cifar": AlexNetCifar, "imagenet": AlexNetImageNet}
+_SIZES = {"cifar": 32, "imagenet": 224}
 
 ALEXNET = ModelSpec("alexnet", "AlexNet", _NETWORKS, _SIZES, torch_init=True)
 PHYSICS = ModelSpec(

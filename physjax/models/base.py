@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from flax import linen as nn
 
-from physjax.nn.physics import LayerFactory
+from physjax.nn.conv import LayerFactory
 from physjax.ops.pool import max_pool
 
 AUXILIARY = "auxiliary"
@@ -23,7 +23,8 @@ class Classifier(nn.Module):
 
     Attributes:
       num_classes: classes K.
-      layer: makes every convolution of the network, with its norm, force and activation.
+      layer: makes a convolution with its norm, force and activation.
+      convolution: makes a convolution alone, for what has its norm and nonlinearity elsewhere.
       dense: makes every dense layer, called with its number of outputs.
       norm: makes a norm that stands alone, as pre-activation networks have it; None: none.
       activation: the nonlinearity of every layer that has one.
@@ -34,6 +35,7 @@ class Classifier(nn.Module):
 
     num_classes: int
     layer: LayerFactory
+    convolution: LayerFactory
     dense: Callable[..., nn.Module]
     norm: Callable[..., nn.Module] | None = None
     activation: Callable[[jax.Array], jax.Array] = nn.relu
@@ -78,7 +80,7 @@ class ModelSpec:
     """In `physjax.models.MODELS`, and in configs."""
     title: str
     networks: Mapping[str, type[Classifier]]
-    """Network by size: `cifar` (32x32) and `paper` (the original)."""
+    """Network by size: `cifar` (32x32) and `imagenet` (the original)."""
     image_sizes: Mapping[str, int]
     """Side in pixels of the images that the network of that size was designed for."""
     law: str = "none"
@@ -86,7 +88,7 @@ class ModelSpec:
     alias_of: str = ""
     """The base that this is another name of, with that law; empty: it is one by itself."""
     torch_init: bool = False
-    """Whether the `paper` network starts as PyTorch's default does."""
+    """Whether the `imagenet` network starts as PyTorch's default does."""
     auxiliary: bool = False
     """Whether the network can have auxiliary heads: an attribute `auxiliary`, and `AUXILIARY`."""
     options: Mapping[str, Any] | None = None

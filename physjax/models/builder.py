@@ -15,13 +15,16 @@ from physjax.forces import ForceLaw, get_law
 from physjax.models import MODELS
 from physjax.models.base import Classifier, ModelSpec
 from physjax.nn.connection import PLAIN, Connection
-from physjax.nn.physics import (
-    Dense,
-    PhysicsLayer,
+from physjax.nn.conv import Conv
+from physjax.nn.dense import Dense
+from physjax.nn.initializers import (
     dirac_kernel_init,
+    he_kernel_init,
     torch_bias_init,
     torch_kernel_init,
+    zero_bias_init,
 )
+from physjax.nn.physics import PhysicsLayer
 
 BATCH_NORM_EPSILON = 1e-5
 _ACTIVATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
@@ -86,10 +89,8 @@ def build(
       ConfigError: a name does not exist.
     """
     spec = get_spec(config)
-    torch_init = spec.torch_init and config.size == "paper"
-    init: dict[str, Any] = (
-        {"kernel_init": torch_kernel_init, "bias_init": torch_bias_init} if torch_init else {}
-    )
+    torch_init = spec.torch_init and config.size == "imagenet"
+    bias_init = torch_bias_init if torch_init else zero_bias_init
     batch_norm = partial(
         nn.BatchNorm,
         momentum=config.norm_momentum,
@@ -99,17 +100,21 @@ def build(
         axis_name=axis_name,
     )
     norm = batch_norm if config.norm == "batch" else None
+    kernel: dict[str, Any] = {
+        "kernel_init": torch_kernel_init if torch_init else he_kernel_init,
+        "connection": connection,
+        "dtype": dtype,
+    }
     layer = partial(
         PhysicsLayer,
         law=law if isinstance(law, ForceLaw) else get_law(law or law_name(config)),
         interaction_strength=config.interaction_strength,
         learn_strength=config.learn_strength,
         norm=norm,
-        method=config.conv,
         pool_first=config.pool_first,
-        connection=connection,
-        dtype=dtype,
-        **init,
+        algorithm=config.algorithm,
+        bias_init=bias_init,
+        **kernel,
     )
     if config.kernel_start == "dirac":
         layer = partial(layer, kernel_init=dirac_kernel_init)
@@ -119,7 +124,8 @@ def build(
     return spec.networks[config.size](
         num_classes=num_classes,
         layer=layer,
-        dense=partial(Dense, connection=connection, dtype=dtype, **init),
+        convolution=partial(Conv, algorithm=config.algorithm, **kernel),
+        dense=partial(Dense, bias_init=bias_init, **kernel),
         norm=norm,
         activation=_ACTIVATIONS[config.activation],
         dropout=config.dropout,

@@ -38,7 +38,7 @@ class BasicCNN(Classifier):
 CNN = ModelSpec(
     "cnn",
     "basic CNN",
-    {"cifar": BasicCNN, "paper": BasicCNN},
-    {"cifar": 32, "paper": 32},
+    {"cifar": BasicCNN, "imagenet": BasicCNN},
+    {"cifar": 32, "imagenet": 32},
     torch_init=True,
 )

@@ -3,7 +3,7 @@
 The network is of the pre-activation kind: norm, nonlinearity, convolution. The norm at the head of
 a block stands alone, since it sees the outputs of many convolutions. The 1x1 convolution inside a
 block and the norm and nonlinearity that follow it are a layer like any other, and there the force
-acts, and in the stem of the 224x224 form. The convolutions whose output is only collected are bare:
+acts, and in the stem of the 224x224 form. What is only collected comes from a convolution alone:
 the norms that read the collection would subtract a constant force again.
 """
 
@@ -31,10 +31,9 @@ class DenseNet(Classifier):
     start: int = 24
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
-        """A bare 3x3 convolution: its norm is the first block's."""
-        return self.layer(self.channels(self.start), bare=True, source=True, name="stem")(
-            images_NHWC, train
-        )
+        """A 3x3 convolution alone: its norm is the first block's."""
+        del train
+        return self.convolution(self.channels(self.start), source=True, name="stem")(images_NHWC)
 
     def activate(self, x: jax.Array, train: bool, name: str) -> jax.Array:
         """Norm, where the network has norms, and nonlinearity, of what was collected."""
@@ -49,7 +48,7 @@ class DenseNet(Classifier):
         y = self.layer(4 * growth, kernel_size=1, activation=self.activation, name=f"{name}_conv1")(
             y, train
         )
-        y = self.layer(growth, padding=1, bare=True, name=f"{name}_conv2")(y, train)
+        y = self.convolution(growth, padding=1, name=f"{name}_conv2")(y)
         return jnp.concatenate([x, y], axis=-1)
 
     @nn.compact
@@ -60,15 +59,15 @@ class DenseNet(Classifier):
                 x = self.block(x, train, f"block{stage}_{index}")
             if stage < len(self.depths):
                 x = self.activate(x, train, f"transition{stage}_norm")
-                x = self.layer(
-                    x.shape[-1] // 2, kernel_size=1, bare=True, name=f"transition{stage}_conv"
-                )(x, train)
+                x = self.convolution(
+                    x.shape[-1] // 2, kernel_size=1, name=f"transition{stage}_conv"
+                )(x)
                 x = avg_pool(x, (2, 2))
         x = self.activate(x, train, "norm").mean(axis=(1, 2))
         return self.head(self.drop(x, train), name="fc")
 
 
-class DenseNetPaper(DenseNet):
+class DenseNetImageNet(DenseNet):
     """DenseNet-121 for 224x224 images: 7,978,856 parameters at 1,000 classes."""
 
     depths: tuple[int, ...] = (6, 12, 24, 16)
@@ -82,6 +81,6 @@ class DenseNetPaper(DenseNet):
 DENSENET = ModelSpec(
     "densenet",
     "DenseNet-BC",
-    {"cifar": DenseNet, "paper": DenseNetPaper},
-    {"cifar": 32, "paper": 224},
+    {"cifar": DenseNet, "imagenet": DenseNetImageNet},
+    {"cifar": 32, "imagenet": 224},
 )

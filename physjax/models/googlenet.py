@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.models.base import AUXILIARY, Classifier, ModelSpec
-from physjax.nn.physics import LayerFactory
+from physjax.nn.conv import LayerFactory
 from physjax.ops.pool import adaptive_avg_pool, max_pool
 
 # Channels by block: 1x1; reduced, 3x3; reduced, second 3x3; after the pool. None: a pool.
@@ -155,7 +155,7 @@ class GoogLeNet(Classifier):
         self.sow(AUXILIARY, block, head(x, train), reduce_fn=lambda _, new: new)
 
 
-class GoogLeNetPaper(GoogLeNet):
+class GoogLeNetImageNet(GoogLeNet):
     """The original for 224x224 images: 6,624,904 parameters at 1,000 classes."""
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
@@ -175,7 +175,7 @@ class GoogLeNetPaper(GoogLeNet):
 GOOGLENET = ModelSpec(
     "googlenet",
     "GoogLeNet",
-    {"cifar": GoogLeNet, "paper": GoogLeNetPaper},
-    {"cifar": 32, "paper": 224},
+    {"cifar": GoogLeNet, "imagenet": GoogLeNetImageNet},
+    {"cifar": 32, "imagenet": 224},
     auxiliary=True,
 )

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 
 from physjax.models.base import Classifier, ModelSpec
-from physjax.nn.physics import LayerFactory
+from physjax.nn.conv import LayerFactory
 
 
 class BasicBlock(nn.Module):
@@ -97,7 +97,7 @@ class ResNet(Classifier):
         return self.head(x, name="fc")
 
 
-class ResNetPaper(ResNet):
+class ResNetImageNet(ResNet):
     """The original for 224x224 images; with 18 layers 11,689,512 parameters at 1,000 classes."""
 
     def stem(self, images_NHWC: jax.Array, train: bool) -> jax.Array:
@@ -105,7 +105,10 @@ class ResNetPaper(ResNet):
 
 
 RESNET18 = ModelSpec(
-    "resnet18", "ResNet-18", {"cifar": ResNet, "paper": ResNetPaper}, {"cifar": 32, "paper": 224}
+    "resnet18",
+    "ResNet-18",
+    {"cifar": ResNet, "imagenet": ResNetImageNet},
+    {"cifar": 32, "imagenet": 224},
 )
 RESNET20 = ModelSpec(
     "resnet20",

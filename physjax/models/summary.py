@@ -18,7 +18,7 @@ from rich.table import Table
 
 from physjax.config import ModelConfig
 from physjax.models import build, get_spec, image_size, law_name
-from physjax.nn.physics import PhysicsLayer
+from physjax.nn.conv import Conv
 from physjax.ops.conv_algorithm import choose
 
 
@@ -42,8 +42,8 @@ def summary(
 ) -> str:
     """A table of every layer's output shape, parameters and forward FLOPs for one image.
 
-    FLOPs are XLA's count for direct convolutions, whatever way of computing them is configured;
-    below the table stands the way, which depends on the platform and the batch.
+    FLOPs are XLA's count for direct convolutions, whatever algorithm is configured; below
+    the table stands the algorithm of each, which depends on the platform and the batch.
 
     Args:
       config: of the model.
@@ -73,12 +73,12 @@ def summary(
     if whole.statistics:
         console.print(f"Beside them {whole.statistics:,} running statistics of batch norm.\n")
     console.print(
-        f"How convolutions are computed on {jax.default_backend()}, batch {batch_size} (one way, "
-        "or output/gradient by input/gradient by kernel):",
+        f"How convolutions are computed on {jax.default_backend()}, batch {batch_size} (one "
+        "algorithm, or output/input gradient/kernel gradient):",
     )
     grid = Table.grid(padding=(0, 2))
-    for name, (kernel, way) in ways(config, num_classes, batch_size).items():
-        grid.add_row(f"  {name}", kernel, way)
+    for name, (kernel, plan) in algorithms(config, num_classes, batch_size).items():
+        grid.add_row(f"  {name}", kernel, plan)
     for column in grid.columns:
         column.overflow = "fold"
     console.print(grid)
@@ -91,23 +91,23 @@ def layer_table(config: ModelConfig, num_classes: int) -> list[Layer]:
 
     FLOPs are those of direct convolutions.
     """
-    size, found = image_size(config), dict[tuple[str, ...], tuple[Any, ...]]()
-    model = build(dataclasses.replace(config, conv="direct"), num_classes)
+    size, calls = image_size(config), dict[tuple[str, ...], tuple[Any, ...]]()
+    model = build(dataclasses.replace(config, algorithm="direct"), num_classes)
     images = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
 
     def note(
         call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         output, path = call(*args, **kwargs), context.module.path
-        if len(path) < 2 and context.method_name == "__call__" and path not in found:
+        if len(path) < 2 and context.method_name == "__call__" and path not in calls:
             module = context.module.clone(parent=None)
-            found[path] = (module, jax.tree.map(_shape, args), kwargs, output.shape[1:])
+            calls[path] = (module, jax.tree.map(_shape, args), kwargs, output.shape[1:])
         return output
 
     with nn.intercept_methods(note):
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
     layers = []
-    for path, (module, args, kwargs, output) in found.items():
+    for path, (module, args, kwargs, output) in calls.items():
         own = {
             kind: tree[path[0]] if path else tree
             for kind, tree in variables.items()
@@ -142,22 +142,24 @@ def _flops(module: nn.Module, variables: Any, args: Any, kwargs: Any) -> int:
     return int(cost.get("flops", 0)) if isinstance(cost, dict) else 0
 
 
-def ways(config: ModelConfig, num_classes: int, batch_size: int) -> dict[str, tuple[str, str]]:
+def algorithms(
+    config: ModelConfig, num_classes: int, batch_size: int
+) -> dict[str, tuple[str, str]]:
     """By layer, its kernel and how its convolution is computed here.
 
     It is :func:`physjax.ops.conv_algorithm.choose` that chooses.
     """
-    found: dict[str, tuple[str, str]] = {}
+    by_layer: dict[str, tuple[str, str]] = {}
 
     def note(
         call: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext
     ) -> Any:
         layer = context.module
-        if isinstance(layer, PhysicsLayer) and context.method_name == "__call__":
+        if isinstance(layer, Conv) and context.method_name == "__call__":
             shape = args[0].shape
-            kernel = (*layer.window, shape[-1], layer.features)
-            plan = choose(shape, kernel, layer.steps, layer.padding, layer.method)
-            found["/".join(layer.path)] = f"{kernel[0]}x{kernel[1]}", str(plan)
+            kernel = layer.kernel_shape(shape[-1])
+            plan = choose(shape, kernel, layer.stride_pair, layer.padding, layer.algorithm)
+            by_layer["/".join(layer.path)] = f"{kernel[0]}x{kernel[1]}", str(plan)
         return call(*args, **kwargs)
 
     size = image_size(config)
@@ -167,4 +169,4 @@ def ways(config: ModelConfig, num_classes: int, batch_size: int) -> dict[str, tu
                 jax.random.key(0), jnp.zeros((batch_size, size, size, 3))
             )
         )
-    return found
+    return by_layer

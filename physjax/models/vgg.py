@@ -45,15 +45,15 @@ class VGG(Classifier):
         return self.head(x, name=f"fc{len(self.hidden) + 1}")
 
 
-class VGGPaper(VGG):
+class VGGImageNet(VGG):
     """The original's head, two layers of 4,096 units on 7x7 pixels, for 224x224 images."""
 
     hidden: tuple[int, ...] = (4096, 4096)
     pooled: int = 7
 
 
-_NETWORKS = {"cifar": VGG, "paper": VGGPaper}
-_SIZES = {"cifar": 32, "paper": 224}
+_NETWORKS = {"cifar": VGG, "imagenet": VGGImageNet}
+_SIZES = {"cifar": 32, "imagenet": 224}
 
 VGG11 = ModelSpec("vgg11", "VGG-11", _NETWORKS, _SIZES, options={"depths": (1, 1, 2, 2, 2)})
 VGG16 = ModelSpec("vgg16", "VGG-16", _NETWORKS, _SIZES, options={"depths": (2, 2, 3, 3, 3)})

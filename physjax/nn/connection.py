@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+from flax import linen as nn
 
 Apply = Callable[[jax.Array, jax.Array], jax.Array]
 """(x, kernel) -> y: a convolution or a matrix product, without bias."""
@@ -51,3 +53,13 @@ class Connection:
 
 
 PLAIN = Connection()
+
+
+def connection_params(
+    module: nn.Module, connection: Connection, kernel_shape: tuple[int, ...]
+) -> dict[str, jax.Array]:
+    """The parameters of `connection` in `module`, by name."""
+    return {
+        name: module.param(name, start, kernel_shape, jnp.float32)
+        for name, start in (connection.params or {}).items()
+    }

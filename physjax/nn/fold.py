@@ -30,7 +30,7 @@ def fold(
     `variables` holds `params` and, for a model with batch norm, `batch_stats`; nothing in it is
     changed. A constant force goes into the bias, of the norm where there is one, and a linear force
     into kernel and bias, K + force(K). Kernels become those that `connection` computes with,
-    and its own parameters go. What has no force, a bare convolution or a norm that stands alone,
+    and its own parameters go. What has no force, a convolution alone or a norm that stands alone,
     stays as it is.
 
     Raises ValueError for a law that is neither constant nor linear, or that only says so.
@@ -64,7 +64,7 @@ def _stored(layer: Mapping[str, Any], connection: Connection) -> dict[str, Any]:
 
 def _fold_layer(layer: Mapping[str, Any], law: ForceLaw, connection: Connection) -> dict[str, Any]:
     folded = _stored(layer, connection)
-    if "bias" not in layer and "norm" not in layer:  # a bare convolution has no force
+    if "bias" not in layer and "norm" not in layer:  # a convolution alone has no force
         return folded
     if law.form == "linear":
         for name in ("kernel", "bias"):

@@ -9,7 +9,7 @@ traced:
 - ``winograd2``, ``winograd4``: F(2x2, 3x3) and F(4x4, 3x3) of `physjax.ops.winograd`.
 
 What was lowered for another platform than the CPU has nothing but direct convolutions, whatever
-the method, also when a process without such a device lowered it.
+the algorithm, also when a process without such a device lowered it.
 
 Gradients can be differentiated again, in reverse mode (grad of grad) and in forward mode
 (Hessian-vector products, `jax.hessian`). Forward mode on the convolution itself (`jax.jvp`,
@@ -36,7 +36,7 @@ from jax import Array, lax
 from physjax.ops import winograd
 from physjax.ops.conv_algorithm import (
     TRANSFORMS,
-    Method,
+    Algorithm,
     Padding,
     Plan,
     checked,
@@ -65,7 +65,7 @@ def conv(
     *,
     strides: Sequence[int] = (1, 1),
     padding: Padding = "SAME",
-    method: Method = "auto",
+    algorithm: Algorithm = "auto",
 ) -> Array:
     """Two-dimensional convolution (cross-correlation, as everywhere in deep learning).
 
@@ -75,20 +75,20 @@ def conv(
       strides: down and across, each at least 1.
       padding: "SAME", "VALID", the number of zeros on every side, or ((top, bottom),
         (left, right)).
-      method: "auto" chooses by platform and shape; the others force one algorithm on the CPU.
+      algorithm: "auto" chooses by platform and shape; the others force one algorithm on the CPU.
 
     Returns:
       Array [N, H', W', O] of the images' dtype. bfloat16 and float16 are computed in float32
       where the algorithm is not direct.
 
     Raises:
-      ValueError: shapes, strides, padding or method that do not fit; the message names them.
+      ValueError: shapes, strides, padding or algorithm that do not fit; the message names them.
     """
     if images_NHWC.dtype != kernel_HWIO.dtype:
         raise ValueError(
             f"conv: images are {images_NHWC.dtype}, the kernel is {kernel_HWIO.dtype}; cast one"
         )
-    plan = choose(images_NHWC.shape, kernel_HWIO.shape, strides, padding, method)
+    plan = choose(images_NHWC.shape, kernel_HWIO.shape, strides, padding, algorithm)
     strides, pads = checked(images_NHWC.shape, kernel_HWIO.shape, strides, padding)
     layer = _Layer(plan, images_NHWC.shape, kernel_HWIO.shape, strides, pads)
     if plan == Plan():

@@ -16,7 +16,7 @@ from jax import lax
 from physjax.ops import winograd
 from physjax.ops.winograd import Pads
 
-Method = Literal["auto", "direct", "patch", "winograd2", "winograd4"]
+Algorithm = Literal["auto", "direct", "patch", "winograd2", "winograd4"]
 Padding = str | int | Sequence[tuple[int, int]]
 
 TRANSFORMS = {"winograd2": winograd.F2, "winograd4": winograd.F4}
@@ -24,7 +24,7 @@ TRANSFORMS = {"winograd2": winograd.F2, "winograd4": winograd.F4}
 
 @dataclass(frozen=True)
 class Plan:
-    """How each of the three convolutions of a layer is computed: names as in `Method`."""
+    """How each of the three convolutions of a layer is computed: names as in `Algorithm`."""
 
     forward: str = "direct"
     input_gradient: str = "direct"
@@ -40,7 +40,7 @@ def choose(
     kernel_shape: Sequence[int],
     strides: Sequence[int] = (1, 1),
     padding: Padding = "SAME",
-    method: Method = "auto",
+    algorithm: Algorithm = "auto",
     platform: str | None = None,
 ) -> Plan:
     """How `physjax.ops.conv.conv` computes a convolution: a pure function of the arguments.
@@ -48,24 +48,24 @@ def choose(
     Args:
       input_shape: N, H, W, C.
       kernel_shape: H, W, I, O.
-      strides, padding, method: as in `conv`.
+      strides, padding, algorithm: as in `conv`.
       platform: "cpu", "gpu", "tpu"; None: JAX's default backend.
 
     Raises:
       ValueError: as `conv` does.
     """
     strides, pads = checked(input_shape, kernel_shape, strides, padding)
-    if method not in get_args(Method):
-        raise ValueError(f"conv: method={method!r}, but it is one of {get_args(Method)}")
-    if method in TRANSFORMS and not winograd.applies(kernel_shape, strides):
+    if algorithm not in get_args(Algorithm):
+        raise ValueError(f"conv: algorithm={algorithm!r}, but it is one of {get_args(Algorithm)}")
+    if algorithm in TRANSFORMS and not winograd.applies(kernel_shape, strides):
         raise ValueError(
-            f"conv: method={method!r} computes 3x3 kernels with strides (1, 1), not "
+            f"conv: algorithm={algorithm!r} computes 3x3 kernels with strides (1, 1), not "
             f"{kernel_shape[0]}x{kernel_shape[1]} with {strides}; use 'auto', 'patch' or 'direct'"
         )
     if (platform or jax.default_backend()) != "cpu":
         return Plan()
-    if method != "auto":
-        return Plan(method, method, method)
+    if algorithm != "auto":
+        return Plan(algorithm, algorithm, algorithm)
     out_h, out_w = output_size(input_shape, kernel_shape, strides, pads)
     # A batch that `jax.export` leaves open has no size to compare yet.
     batch = input_shape[0] if isinstance(input_shape[0], int) else _OPEN_BATCH

@@ -67,7 +67,7 @@ class _Walk:
 
     def sha256(self) -> str:
         # How files are called and where they lie does not matter, the order within each does.
-        blocks = ["\n".join(found[n] for n in sorted(found)) for found in self._statements.values()]
+        blocks = ["\n".join(s[n] for n in sorted(s)) for s in self._statements.values()]
         text = "\n".join([*self._parts, *sorted(self._imports), *sorted(blocks)])
         return hashlib.sha256(text.encode()).hexdigest()
 
@@ -189,8 +189,8 @@ class _Walk:
                 self._imports.add(f"{wanted or home} as {name}")
                 continue
             self.modules.add(home)
-            for found in source.names if wanted in (None, "*") else (str(wanted),):
-                self._name(home, found)
+            for defined in source.names if wanted in (None, "*") else (str(wanted),):
+                self._name(home, defined)
 
     def _live(self, thing: Any) -> None:
         """Code that has no file, by its bytecode and what its names stand for at this moment."""

@@ -123,17 +123,18 @@ def changes(earlier: Origin, now: Origin, parts: Iterable[str] = ()) -> list[str
 
 def refuse(earlier: Origin, now: Origin, what: str) -> None:
     """Raise OriginError where `what` has another origin than what is asked for now."""
-    found = changes(earlier, now)
-    if found:
+    differing = changes(earlier, now)
+    if differing:
         raise OriginError(
-            f"{what} cannot be gone on with or returned: {'; '.join(found)}; {way_out(found)}"
+            f"{what} cannot be gone on with or returned: {'; '.join(differing)}; "
+            f"{way_out(differing)}"
         )
 
 
-def way_out(found: Iterable[str]) -> str:
+def way_out(changed: Iterable[str]) -> str:
     """What to do about :func:`changes`, the cheapest first."""
     advice = []
-    for line in found:
+    for line in changed:
         if line.startswith("jax_"):
             name, _, value, *_ = line.split()
             unset = f"unset {name.upper()}" if value == "None" else f"{name.upper()}={value}"
@@ -238,10 +239,10 @@ def summarize(records: Iterable[Recorded]) -> str:
 
 
 def _counted(names: Iterable[str]) -> str:
-    found = Counter(names)
-    if len(found) == 1:
-        return next(iter(found))
+    counts = Counter(names)
+    if len(counts) == 1:
+        return next(iter(counts))
     return ", ".join(
         f"{name} ({count} {'run' if count == 1 else 'runs'})"
-        for name, count in sorted(found.items())
+        for name, count in sorted(counts.items())
     )

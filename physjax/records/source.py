@@ -35,21 +35,21 @@ def is_own(module: str, other: str) -> bool:
         return package != "physjax" and f"{other}.".startswith(f"{package}.")
     if module.split(".")[0] == other.split(".")[0]:
         return True
-    ours, theirs = source_file(module), source_file(other)
-    return ours is not None and theirs is not None and ours.parent == theirs.parent
+    file, other_file = source_file(module), source_file(other)
+    return file is not None and other_file is not None and file.parent == other_file.parent
 
 
 def source_file(module: str) -> Path | None:
     """The source file of a module, imported or not."""
     known = sys.modules.get(module)
-    found = getattr(known, "__file__", None)
-    if found is None and known is None:
+    file = getattr(known, "__file__", None)
+    if file is None and known is None:
         try:
             spec = importlib.util.find_spec(module)
         except (ImportError, ValueError, AttributeError):
             return None
-        found = spec.origin if spec is not None else None
-    path = None if found is None else Path(found)
+        file = spec.origin if spec is not None else None
+    path = None if file is None else Path(file)
     return path if path is not None and path.suffix == ".py" and path.is_file() else None
 
 
@@ -143,19 +143,19 @@ def _defined(statement: ast.stmt) -> set[str]:
         return {statement.name}
     if isinstance(statement, ast.Import | ast.ImportFrom):
         return {alias.asname or alias.name.split(".")[0] for alias in statement.names}
-    found = set()
+    names = set()
     for node in ast.walk(statement):
         if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
-            found.add(node.id)
+            names.add(node.id)
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found.add(node.name)
+            names.add(node.name)
         elif isinstance(node, ast.Attribute | ast.Subscript) and isinstance(node.value, ast.Name):
             # TABLE["x"] = 1, TABLE.append(1): the table is no longer what it was.
             if isinstance(node.ctx, ast.Store) or isinstance(statement, ast.Expr):
-                found.add(node.value.id)
+                names.add(node.value.id)
         elif isinstance(node, ast.alias):
-            found.add(node.asname or node.name.split(".")[0])
-    return found
+            names.add(node.asname or node.name.split(".")[0])
+    return names
 
 
 def names_used(statement: ast.stmt) -> set[str]:

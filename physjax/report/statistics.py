@@ -31,10 +31,10 @@ def paired(treatment: Sequence[float], control: Sequence[float]) -> dict[str, fl
     Raises:
         ValueError: the lengths differ, or are zero.
     """
-    ours, plain = np.asarray(treatment, float), np.asarray(control, float)
-    if len(ours) != len(plain) or not len(ours):
-        raise ValueError(f"{len(ours)} values cannot be paired with {len(plain)}")
-    differences = ours - plain
+    treated, plain = np.asarray(treatment, float), np.asarray(control, float)
+    if len(treated) != len(plain) or not len(treated):
+        raise ValueError(f"{len(treated)} values cannot be paired with {len(plain)}")
+    differences = treated - plain
     n, mean = len(differences), float(np.mean(differences))
     sd = float(np.std(differences, ddof=1)) if n > 1 else math.nan
     t = resampled = (math.nan, math.nan)
@@ -43,7 +43,7 @@ def paired(treatment: Sequence[float], control: Sequence[float]) -> dict[str, fl
     if sd <= 1e-12:
         sd, t, resampled = 0.0, (mean, mean), (mean, mean)
     elif n > 1:
-        test = stats.ttest_rel(ours, plain)
+        test = stats.ttest_rel(treated, plain)
         p_value, t = test.pvalue, test.confidence_interval(LEVEL)
         resampled = stats.bootstrap(
             (differences,),

@@ -20,7 +20,7 @@ import jax
 import jax.numpy as jnp
 
 from physjax.nn.connection import Apply, Connection
-from physjax.nn.physics import he_kernel_init
+from physjax.nn.initializers import he_kernel_init
 from physjax.rules.backprop import gradient_update
 from physjax.rules.rule import LearningRule
 

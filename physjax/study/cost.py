@@ -70,7 +70,7 @@ def _network(config: Config) -> tuple[Any, ...]:
     """What decides the cost of a step, the law and the data set apart."""
     m, o = config.model, config.optim
     heads = m.auxiliary_weight > 0
-    return (m.name, m.size, m.width, m.norm, m.conv, heads, o.batch_size, config.run.precision)
+    return (m.name, m.size, m.width, m.norm, m.algorithm, heads, o.batch_size, config.run.precision)
 
 
 def _seconds_per_image(result: Result) -> float:
@@ -88,19 +88,19 @@ def finished_runs(results_dir: Path, runs_dir: Path) -> list[FinishedRun]:
 
     A record that cannot be read predicts nothing; it is for whoever needs it to complain.
     """
-    found: list[FinishedRun] = []
+    runs: list[FinishedRun] = []
     for path in sorted(results_dir.glob("*/records/*.json")):
         try:
             record = read_record(path)
         except UserError:
             continue
         if record.result is not None:
-            found.append((record.config, record.result))
+            runs.append((record.config, record.result))
     for path in sorted(runs_dir.glob("*/result.json")):
         try:
             single = RunFolder(path.parent).read()
         except UserError:
             continue
         if single.result is not None:
-            found.append((single.config, single.result))
-    return found
+            runs.append((single.config, single.result))
+    return runs

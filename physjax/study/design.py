@@ -149,12 +149,12 @@ def control_of(cell: Cell, runs: Mapping[Cell, Config]) -> Cell | None:
         twin = dataclasses.replace(cell, arm=plain_arm)
         return twin if twin in runs else None
     wanted = _without(runs[cell], about)
-    found = [
+    candidates = [
         other
         for other, config in runs.items()
         if _plain(config, about) and not differences(_without(config, about), wanted)
     ]
-    return min(found, key=lambda other: other.arm != plain_arm, default=None)
+    return min(candidates, key=lambda other: other.arm != plain_arm, default=None)
 
 
 _TREATMENTS = {"model.law": PLAIN, "rule.update_rule": "backprop"}

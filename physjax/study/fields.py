@@ -15,18 +15,18 @@ def flatten(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
     Raises ConfigError, with `where`, for a field that does not exist, that a study does not set, or
     that is set twice, and for a value that cannot be.
     """
-    found = dotted(fields, where)
-    for key, value in found.items():
+    flat = dotted(fields, where)
+    for key, value in flat.items():
         setting = settable(key, where)
         schema.check(setting.kind, value, f"{where}.{key}", ConfigError)
         if key == "model.law" and value == "default":
             raise ConfigError(f"{where}.{key} is 'default'; name a law, e.g. ring or none")
-    return found
+    return flat
 
 
 def dotted(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
     """`fields` by their dotted names, unchecked. Raises ConfigError for what sets one twice."""
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for part, value in fields.items():
         if "." in part:
             pairs = {part: value}
@@ -37,10 +37,10 @@ def dotted(fields: Mapping[str, Any], where: str) -> dict[str, Any]:
                 f"{where}.{part} is {schema.show(value)}; name a field, as in optim.epochs = 3"
             )
         for key, each in pairs.items():
-            if key in found:
+            if key in flat:
                 raise ConfigError(f"{where} sets {key} twice; leave out one of them")
-            found[key] = each
-    return found
+            flat[key] = each
+    return flat
 
 
 def settable(key: str, where: str) -> Any:

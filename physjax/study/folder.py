@@ -125,30 +125,30 @@ class StudyFolder:
             two records of one data set come from different images.
           OriginError: two records were made by different code or under different settings of JAX.
         """
-        found = {}
+        records = {}
         for cell, config in runs.items():
             path = self.record_file(cell)
             if not path.exists():
                 continue
-            found[cell] = read_record(path)
-            if found[cell].cell != cell:
-                raise RecordError(f"{path} is the record of {found[cell].cell}, not of {cell}")
-            changed = differences(found[cell].config, config)
+            records[cell] = read_record(path)
+            if records[cell].cell != cell:
+                raise RecordError(f"{path} is the record of {records[cell].cell}, not of {cell}")
+            changed = differences(records[cell].config, config)
             if changed:
                 raise RecordError(
                     f"{path} was made with another config ({'; '.join(changed)}); remove it to "
                     "have it made again, or choose another --name"
                 )
         if not mixed:
-            self._check_images(found)
-            known = {c.name: r.origin for c, r in found.items() if r.origin is not None}
+            self._check_images(records)
+            known = {c.name: r.origin for c, r in records.items() if r.origin is not None}
             clash = provenance.disagreement(known)
             if clash:
                 raise provenance.OriginError(
                     f"the records in {self.path} cannot be compared: {clash}; the study's command "
                     "with --fresh makes those anew that are not of the code that is here"
                 )
-        return found
+        return records
 
     def set_aside(self, cell: Cell) -> None:
         """Rename a run's record, so that the run is carried out anew; nothing if there is none."""
@@ -157,9 +157,9 @@ class StudyFolder:
             with files.naming(path, "renamed"):
                 path.rename(files.free_name(path))
 
-    def _check_images(self, found: Mapping[Cell, StudyRecord]) -> None:
+    def _check_images(self, records: Mapping[Cell, StudyRecord]) -> None:
         first: dict[str, tuple[str, Cell]] = {}
-        for cell, record in found.items():
+        for cell, record in records.items():
             if record.result is None:
                 continue
             mark = record.result.data.fingerprint
@@ -205,14 +205,19 @@ def read_record(path: Path) -> StudyRecord:
     """The record in one file. Raises RecordError where it cannot be read."""
     try:
         text = files.read_text(path)
-        found = schema.read_json(_File, text, str(path), RecordError)
+        content = schema.read_json(_File, text, str(path), RecordError)
     except (UserError, UnicodeDecodeError) as error:
         named = str(error) if str(path) in str(error) else f"{path}: {error}"
         raise RecordError(
             f"{named}; it is no record of a run: remove it to have it made again"
         ) from None
     return StudyRecord(
-        found.cell, found.config, found.epochs, found.result, found.failure, found.origin
+        content.cell,
+        content.config,
+        content.epochs,
+        content.result,
+        content.failure,
+        content.origin,
     )
 
 

@@ -18,9 +18,9 @@ class StudyDisplay(Bar):
         self._runs, self._clock = runs, _Clock()
         super().__init__(title, runs, console, MofNCompleteColumn(), self._clock.short)
 
-    def begin(self, run: str, done: int, left: Sequence[float | None]) -> None:
-        """A run begins; `left` are the predicted seconds of it and of all that follow."""
-        self._clock.set(left)
+    def begin(self, run: str, done: int, seconds: Sequence[float | None]) -> None:
+        """A run begins; `seconds` are predicted, of it and of all that follow."""
+        self._clock.set(seconds)
         self.say(f"run {done + 1} of {self._runs}: {run}; {self._clock.text()}")
         self.move(completed=done)
 
@@ -35,8 +35,8 @@ class _Clock:
     def __init__(self) -> None:
         self.set([])
 
-    def set(self, left: Sequence[float | None]) -> None:
-        self._began, self._left = time.monotonic(), left
+    def set(self, seconds: Sequence[float | None]) -> None:
+        self._began, self._left = time.monotonic(), seconds
 
     def text(self) -> str:
         """The forecast in full: what is unknown, and how many runs that is."""

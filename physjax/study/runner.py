@@ -84,10 +84,10 @@ def run_study(
             display.say(f"study {name}: {len(runs)} runs, {len(done)} of them done")
             for number, cell in enumerate(missing):
                 assert costs is not None
-                left = [
+                seconds = [
                     run_status(c, local[c], done, costs).remaining.seconds for c in missing[number:]
                 ]
-                display.begin(cell.name, len(done), left)
+                display.begin(cell.name, len(done), seconds)
                 try:
                     record = _run(cell, local[cell], display, fresh)
                 except files.Locked as error:

@@ -135,12 +135,12 @@ class ShowProgress(Callback):
         )
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-        left = (trainer.config.optim.epochs - record.epoch) * record.seconds
+        seconds_left = (trainer.config.optim.epochs - record.epoch) * record.seconds
         test = ""
         if record.test_loss is not None and record.test_accuracy is not None:
             test = f"test {record.test_loss:.3f} {record.test_accuracy:.2%}  "
         self._display.say(
             f"epoch {record.epoch}/{trainer.config.optim.epochs}  "
             f"train {record.train_loss:.3f} {record.train_accuracy:.2%}  {test}"
-            f"{record.images_per_second:,.0f} images/s  {format_seconds(left)} left"
+            f"{record.images_per_second:,.0f} images/s  {format_seconds(seconds_left)} left"
         )

@@ -198,11 +198,11 @@ class Checkpoints:
         args = ocp.args.Composite(
             state=ocp.args.StandardRestore(abstract), contents=ocp.args.JsonRestore()
         )
-        found = self._manager.restore(step, args=args)
-        contents = dict(found["contents"])
+        restored = self._manager.restore(step, args=args)
+        contents = dict(restored["contents"])
         if contents.pop("sha256", None) != _digest_of_json(contents):
             raise _Damaged("its digests are damaged")
-        leaves, state = contents["leaves"], found["state"]
+        leaves, state = contents["leaves"], restored["state"]
         for name, digest in _digests(state).items():
             if leaves.pop(name, None) != digest:
                 raise _Damaged(f"{name} is not what was saved")
@@ -245,9 +245,9 @@ def _digests(tree: Any) -> dict[str, str]:
 
 
 def _digest(array: np.ndarray[Any, Any]) -> str:
-    found = hashlib.sha256(f"{array.dtype.name}{list(array.shape)}".encode())
-    found.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return found.hexdigest()
+    digest = hashlib.sha256(f"{array.dtype.name}{list(array.shape)}".encode())
+    digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()
 
 
 def _digest_of_json(contents: Mapping[str, Any]) -> str:

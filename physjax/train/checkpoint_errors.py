@@ -47,14 +47,14 @@ def check_path(folder: Path) -> None:
     that a character stands for itself.
     """
     path = str(folder.absolute())
-    found = sorted(set(re.findall(r"[\\*?\[\]]", path)))
-    found += [part for part in folder.absolute().parts if part.endswith(":")]
+    forbidden = sorted(set(re.findall(r"[\\*?\[\]]", path)))
+    forbidden += [part for part in folder.absolute().parts if part.endswith(":")]
     if not path.isprintable():
-        found += sorted({repr(c) for c in path if not c.isprintable()})
-    if found:
+        forbidden += sorted({repr(c) for c in path if not c.isprintable()})
+    if forbidden:
         raise CheckpointError(
-            f"checkpoints in {path!r} could not be read again, because of {' '.join(found)} in it; "
-            "choose another --name or --runs-dir"
+            f"checkpoints in {path!r} could not be read again, because of "
+            f"{' '.join(forbidden)} in it; choose another --name or --runs-dir"
         )
 
 

@@ -30,7 +30,7 @@ def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[st
     `params` are a network's, and `sown` is what its layers left in the collection
     `physjax.nn.physics.DIAGNOSTICS`. A layer that exerts no force and has no strength says nothing.
     """
-    found: dict[str, dict[str, float]] = {}
+    by_layer: dict[str, dict[str, float]] = {}
     own = set(rule.connection.params or ())
 
     def walk(node: Mapping[str, Any], sown: Mapping[str, Any], path: tuple[str, ...]) -> None:
@@ -44,13 +44,13 @@ def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[st
         if own and own <= set(node):
             figures |= rule.diagnostics(node)
         if figures:
-            found["/".join(path)] = figures
+            by_layer["/".join(path)] = figures
         for name, value in node.items():
             if isinstance(value, Mapping):
                 walk(value, sown.get(name, {}), (*path, name))
 
     walk(params, sown, ())
-    return found
+    return by_layer
 
 
 def law_parameters(params: Any, names: Collection[str]) -> dict[str, dict[str, list[float]]]:
@@ -63,12 +63,12 @@ def law_parameters(params: Any, names: Collection[str]) -> dict[str, dict[str, l
     Returns:
         Four significant digits of each value, in the order of the ring: what a figure needs.
     """
-    found: dict[str, dict[str, list[float]]] = {}
+    by_layer: dict[str, dict[str, list[float]]] = {}
 
     def walk(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
         own = {name: np.asarray(node[name], float).ravel() for name in names if name in node}
         if own:
-            found["/".join(path)] = {
+            by_layer["/".join(path)] = {
                 name: [float(f"{value:.4g}") for value in values] for name, values in own.items()
             }
         for name, value in node.items():
@@ -76,4 +76,4 @@ def law_parameters(params: Any, names: Collection[str]) -> dict[str, dict[str, l
                 walk(value, (*path, name))
 
     walk(params, ())
-    return found
+    return by_layer

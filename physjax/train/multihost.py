@@ -98,13 +98,13 @@ def _cluster(seconds: int) -> tuple[str, int, int, list[int] | None]:
     from jax._src.clusters import ClusterEnv
 
     try:
-        found = ClusterEnv.auto_detect_unset_distributed_params(
+        cluster = ClusterEnv.auto_detect_unset_distributed_params(
             None, None, None, None, None, seconds
         )
     # Each kind of cluster looks into variables, files and services of its own.
     except Exception as error:
         raise HostError(f"the other hosts are not known ({describe(error)}); {_ADVICE}") from error
-    where, size, own, devices = found
+    where, size, own, devices = cluster
     if where is None or size is None or own is None:
         raise HostError(f"the other hosts are not known; {_ADVICE}")
     return where, size, own, None if devices is None else list(devices)

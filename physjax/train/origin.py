@@ -80,14 +80,14 @@ def _code(config: Config) -> dict[str, Code]:
 
 
 def _settings() -> dict[str, str | float | int | bool | None]:
-    found: dict[str, str | float | int | bool | None] = {}
+    settings: dict[str, str | float | int | bool | None] = {}
     for name in SETTINGS:
         if name in jax.config.values:
             # By attribute also where a context manager has set it.
             value = getattr(jax.config, name, jax.config.values[name])
             plain = value is None or isinstance(value, str | float | int | bool)
-            found[name] = value if plain and not hasattr(value, "value") else str(value)
-    return found
+            settings[name] = value if plain and not hasattr(value, "value") else str(value)
+    return settings
 
 
 def identity(origin: Origin) -> str:
@@ -112,15 +112,15 @@ def check_code(path: Path, record: RunRecord, other_code: bool, log: Callable[[s
     if record.origin is None:
         log(f"{path} does not say by which code it was trained; it is taken for what is here")
         return
-    found = provenance.changes(record.origin, current_origin(record.config), ("law", "base"))
-    if not found:
+    differing = provenance.changes(record.origin, current_origin(record.config), ("law", "base"))
+    if not differing:
         return
     if not other_code:
         raise OriginError(
-            f"what is here is not what {path} was trained with: {'; '.join(found)}; bring that "
+            f"what is here is not what {path} was trained with: {'; '.join(differing)}; bring that "
             "back, or give --other-code"
         )
-    log(f"CAUTION, not what was trained: {'; '.join(found)}")
+    log(f"CAUTION, not what was trained: {'; '.join(differing)}")
 
 
 @functools.cache

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from physjax.config import ConfigError
 from physjax.config.registry import Registry
-from physjax.data.catalog import DATASETS
+from physjax.data import DATASETS
 from physjax.errors import UserError
 from physjax.forces import LAWS
 from physjax.models import MODELS
@@ -115,8 +115,10 @@ def _from_file(path: Path) -> ModuleType:
         if getattr(known, "__file__", None) and Path(str(known.__file__)).resolve() == path:
             return known
         raise ConfigError(f"there is another module {name!r} already; give the file another name")
-    found = importlib.util.find_spec(name) if name.isidentifier() else None
-    if found is not None and (found.origin is None or Path(found.origin).resolve() != path):
+    known_spec = importlib.util.find_spec(name) if name.isidentifier() else None
+    if known_spec is not None and (
+        known_spec.origin is None or Path(known_spec.origin).resolve() != path
+    ):
         raise ConfigError(f"there is another module {name!r} already; give the file another name")
     # Behind everything else, so that it finds the files beside it and shadows nothing.
     if str(path.parent) not in sys.path:

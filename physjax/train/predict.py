@@ -115,9 +115,9 @@ class Predictor:
         between: Callable[[], None] = lambda: None,
     ) -> Evaluation:
         """Compare what the network makes of images with their labels, [N]."""
-        found, forces = self.log_probabilities(variables, batches, len(labels), between)
+        log_probabilities, forces = self.log_probabilities(variables, batches, len(labels), between)
         classes = self._setup.info.num_classes
-        return Evaluation(classification_metrics(found, labels, classes), forces)
+        return Evaluation(classification_metrics(log_probabilities, labels, classes), forces)
 
 
 def predict_step(
@@ -150,15 +150,15 @@ def predict_step(
         inputs = augment.preprocess(
             seen, setup.image_size, info.mean, info.std, setup.config.augment
         )
-        logits, left = model.apply(variables, inputs, train=False, mutable=[DIAGNOSTICS])
+        logits, collections = model.apply(variables, inputs, train=False, mutable=[DIAGNOSTICS])
         scores.append(jax.nn.log_softmax(logits.astype(jnp.float32)) + math.log(weight))
-        sown.append(left.get(DIAGNOSTICS, {}))
-    found = scores[0] if len(scores) == 1 else logsumexp(jnp.stack(scores), 0)
+        sown.append(collections.get(DIAGNOSTICS, {}))
+    log_probabilities = scores[0] if len(scores) == 1 else logsumexp(jnp.stack(scores), 0)
     squares = jax.tree.map(jnp.square, sown[0])
     if setup.axis_name is not None:
-        found = lax.all_gather(found, setup.axis_name, tiled=True)
+        log_probabilities = lax.all_gather(log_probabilities, setup.axis_name, tiled=True)
         squares = lax.pmean(squares, setup.axis_name)
-    return found, jax.tree.map(jnp.sqrt, squares)
+    return log_probabilities, jax.tree.map(jnp.sqrt, squares)
 
 
 def _views(images: jax.Array, tta: Views) -> list[tuple[float, jax.Array]]:

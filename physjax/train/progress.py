@@ -214,12 +214,12 @@ class Pace:
         """Until the last step is done and evaluated; None where it cannot be known yet."""
         if self._step is None or not self._steps:
             return None
-        left = self._total - self._step
-        seconds = left * self._trained / self._steps
+        steps_left = self._total - self._step
+        seconds = steps_left * self._trained / self._steps
         if self._pauses and self._every:
             pause = self._paused / self._pauses
             seconds += pause * (
-                left // self._every if self._pausing else math.ceil(left / self._every)
+                steps_left // self._every if self._pausing else math.ceil(steps_left / self._every)
             )
             if self._pausing:
                 seconds += max(0.0, pause - (self._clock() - self._since))

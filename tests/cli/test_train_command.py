@@ -55,7 +55,7 @@ def test_dry_run_prints_the_config_and_leaves_nothing(tmp_path: Path) -> None:
     done = run("--recipe", "paper", "--dataset", "digits", "--dry-run", folder=tmp_path)
     assert done.returncode == 0, done.stderr
     config = json.loads(done.stdout)
-    assert config["model"]["size"] == "paper"
+    assert config["model"]["size"] == "imagenet"
     assert config["data"]["dataset"] == "digits"
     assert list(tmp_path.iterdir()) == []
 

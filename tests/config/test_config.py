@@ -50,7 +50,7 @@ def test_unknown_field_is_refused_with_its_place() -> None:
 
 def test_paper_recipe_is_what_the_authors_ran() -> None:
     paper = RECIPES["paper"]
-    assert (paper.model.size, paper.model.norm, paper.model.dropout) == ("paper", "none", 0.5)
+    assert (paper.model.size, paper.model.norm, paper.model.dropout) == ("imagenet", "none", 0.5)
     assert (paper.augment.crop, paper.augment.normalize) == ("resized", "imagenet")
     o = paper.optim
     assert (o.epochs, o.batch_size, o.learning_rate, o.momentum) == (50, 128, 0.01, 0.9)
@@ -225,7 +225,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "augment.normalize": "dataset",
         "model.size": "cifar",
         "model.norm": "batch",
-        "model.conv": "patch",
+        "model.algorithm": "patch",
         "optim.schedule": "cosine",
         "rule.update_rule": "coupled",
         "run.precision": "bf16",

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from physjax.config import DataConfig
+from physjax.config import ConfigError, DataConfig
 from physjax.data import DATASETS, DataError, Dataset, Split, load, loading, resolve
 from physjax.data.tfds_folder import read_prepared
 
@@ -157,6 +157,12 @@ def test_an_embedded_entry_loads_its_own_images(monkeypatch: pytest.MonkeyPatch)
         load(DataConfig("mine"))
     with pytest.raises(ValueError, match="digits: an embedded data set has a load function"):
         dataclasses.replace(DATASETS["digits"], load=None)
+
+
+def test_a_built_in_data_set_keeps_its_name() -> None:
+    other = dataclasses.replace(DATASETS["digits"], title="Mine")
+    with pytest.raises(ConfigError, match="there is a data set 'digits' already"):
+        DATASETS.add(other, replace=True)
 
 
 def test_unknown_names_are_refused() -> None:

@@ -28,5 +28,5 @@ def cut(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def build_short(name: str, num_classes: int, law: str, **arguments: Any) -> Classifier:
     """The base `name`, short and narrow."""
-    config = ModelConfig(name, law=law, width=0.1, conv="direct", dropout=0.0)
+    config = ModelConfig(name, law=law, width=0.1, algorithm="direct", dropout=0.0)
     return build(config, num_classes, **arguments).clone(**SHORT[name])

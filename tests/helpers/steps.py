@@ -15,7 +15,7 @@ from physjax.train.sharding import compile_step, place
 from physjax.train.state import TrainState, init_state
 from physjax.train.step import train_step
 
-SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "conv": "direct"}
+SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "algorithm": "direct"}
 
 
 def configure(**parts: dict[str, Any]) -> Config:

@@ -24,7 +24,7 @@ FIELDS = {**SHORT, "vgg16": SHORT["vgg11"]}
 
 
 def make(name: str, law: str, **changed: Any) -> Classifier:
-    config = ModelConfig(name, law=law, conv="direct", **{"dropout": 0.0, **changed})
+    config = ModelConfig(name, law=law, algorithm="direct", **{"dropout": 0.0, **changed})
     return build(config, 5)
 
 

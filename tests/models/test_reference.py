@@ -169,16 +169,16 @@ def test_ten_steps_of_the_papers_recipe_are_pytorchs_ones() -> None:
 CASES: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("cnn", "cifar", "none", 32, {}),
     ("alexnet", "cifar", "batch", 32, {}),
-    ("alexnet", "paper", "none", 96, {}),
+    ("alexnet", "imagenet", "none", 96, {}),
     ("vgg11", "cifar", "batch", 32, {"depths": (1, 1, 1, 1, 2), "hidden": (16,)}),
-    ("vgg11", "paper", "none", 64, {"depths": (1, 1, 1, 1, 2), "hidden": (16, 16)}),
+    ("vgg11", "imagenet", "none", 64, {"depths": (1, 1, 1, 1, 2), "hidden": (16, 16)}),
     ("googlenet", "cifar", "batch", 16, {}),
-    ("googlenet", "paper", "batch", 64, {}),
+    ("googlenet", "imagenet", "batch", 64, {}),
     ("resnet18", "cifar", "batch", 16, {"depths": (1, 1), "features": (64, 128)}),
-    ("resnet18", "paper", "batch", 64, {"depths": (1, 1), "features": (64, 128)}),
+    ("resnet18", "imagenet", "batch", 64, {"depths": (1, 1), "features": (64, 128)}),
     ("resnet20", "cifar", "batch", 16, {"depths": (1, 1), "features": (32, 64)}),
     ("densenet", "cifar", "batch", 16, {"depths": (1, 1)}),
-    ("densenet", "paper", "batch", 64, {"depths": (1, 1)}),
+    ("densenet", "imagenet", "batch", 64, {"depths": (1, 1)}),
     ("speedrun", "cifar", "batch", 32, {}),
 ]
 """Base, size, norm, side of the images, and what makes the network short: compiling takes minutes
@@ -195,7 +195,7 @@ def flax_pool(x: jax.Array, window: Any, strides: Any = None, padding: Any = "VA
 
 
 # The general law where there is one network, or two; the constant one in the other of the two.
-LAWS = {"cifar": ("divisive",), "paper": ("ring",)}
+LAWS = {"cifar": ("divisive",), "imagenet": ("ring",)}
 
 
 @pytest.mark.parametrize(
@@ -252,7 +252,7 @@ def test_every_base_has_pytorchs_gradients(
         assert module.max_pool is pool.max_pool
         monkeypatch.setattr(module, "max_pool", flax_pool)
     with jax.enable_x64(True):
-        plain = build(dataclasses.replace(config, conv="direct"), 5, dtype=jnp.float64)
+        plain = build(dataclasses.replace(config, algorithm="direct"), 5, dtype=jnp.float64)
         values = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), params)
         traced = jax.make_jaxpr(partial(loss, plain.clone(**short)))(values)
     expected = reference.gradients(traced, params, torch.float64)[1]

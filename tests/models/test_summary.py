@@ -13,7 +13,7 @@ from physjax.models.summary import layer_table, summary
 
 @pytest.mark.parametrize("name", ["cnn", "googlenet", "densenet"])
 def test_layers_add_up_and_running_statistics_are_not_among_the_parameters(name: str) -> None:
-    config = ModelConfig(name, width=0.125, norm="batch", conv="direct")
+    config = ModelConfig(name, width=0.125, norm="batch", algorithm="direct")
     *layers, whole = layer_table(config, 10)
     size = image_size(config)
     model = build(config, 10)

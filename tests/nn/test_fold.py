@@ -34,7 +34,7 @@ FOLDING = [name for name in LAWS if foldable(name)]
 @pytest.mark.parametrize("norm", ["batch", "none"])
 @pytest.mark.parametrize("law", FOLDING)
 def test_folded_model_gives_the_same_logits(law: str, norm: str) -> None:
-    config = ModelConfig("cnn", law=law, norm=norm, width=0.2, conv="direct")  # type: ignore[arg-type]
+    config = ModelConfig("cnn", law=law, norm=norm, width=0.2, algorithm="direct")  # type: ignore[arg-type]
     variables = random_variables(config)
     images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 32, 32, 3)), jnp.float32)
     plain = build(config, 10, law="none")

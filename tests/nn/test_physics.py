@@ -14,13 +14,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from physjax.forces import LAWS, neighbor_sum
-from physjax.nn.physics import (
-    Dense,
-    PhysicsLayer,
-    dirac_kernel_init,
-    torch_bias_init,
-    torch_kernel_init,
-)
+from physjax.nn.conv import Conv
+from physjax.nn.dense import Dense
+from physjax.nn.initializers import dirac_kernel_init, torch_bias_init, torch_kernel_init
+from physjax.nn.physics import PhysicsLayer
 from physjax.ops.pool import max_pool
 
 NORM = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
@@ -98,7 +95,9 @@ def test_layer_by_hand() -> None:
 @given(st.sampled_from([2, 5, 9]), st.integers(-9, 9), st.booleans())
 def test_rolling_the_parameters_rolls_the_output(channels: int, shift: int, norm: bool) -> None:
     x = random((2, 5, 5, 2))
-    layer = PhysicsLayer(channels, norm=NORM if norm else None, activation=nn.relu, method="direct")
+    layer = PhysicsLayer(
+        channels, norm=NORM if norm else None, activation=nn.relu, algorithm="direct"
+    )
     variables = layer.init(jax.random.key(0), x)
     params = randomize(variables["params"])
     # The strength is one number for all channels; everything else ends in the channel axis.
@@ -152,6 +151,17 @@ def test_diagnostics_are_the_rms_of_the_force() -> None:
     np.testing.assert_allclose(sown["diagnostics"]["force_rms"], expected, rtol=1e-6)
 
 
+def test_a_convolution_alone_is_what_the_layer_starts_from() -> None:
+    x = random((2, 6, 6, 3))
+    alone, layer = Conv(5, kernel_size=(3, 2), strides=2), PhysicsLayer(5, (3, 2), 2, law="none")
+    variables = alone.init(jax.random.key(0), x)
+    assert set(variables["params"]) == {"kernel"}
+    params = layer.init(jax.random.key(0), x)["params"]
+    np.testing.assert_array_equal(variables["params"]["kernel"], params["kernel"])
+    # The bias starts at zero.
+    np.testing.assert_array_equal(alone.apply(variables, x), layer.apply({"params": params}, x))
+
+
 @pytest.mark.parametrize("norm", [None, NORM], ids=["bias", "batch norm"])
 def test_a_linear_law_acts_on_the_kernel_as_on_what_the_convolution_gives(norm: Any) -> None:
     x = random((4, 7, 5, 3))
@@ -163,7 +173,7 @@ def test_a_linear_law_acts_on_the_kernel_as_on_what_the_convolution_gives(norm: 
     on_values, sown = layer.apply(variables, x, mutable=["diagnostics"])
     np.testing.assert_allclose(on_kernel, on_values, rtol=1e-5, atol=1e-5)
     params = variables["params"]
-    values = PhysicsLayer(6, bare=True).apply({"params": {"kernel": params["kernel"]}}, x)
+    values = Conv(6).apply({"params": {"kernel": params["kernel"]}}, x)
     if norm is None:
         values = values + jnp.broadcast_to(params["bias"], values.shape)
     force = LAWS["spring"].force(params, values)
@@ -202,9 +212,8 @@ def test_order_of_pool_and_force() -> None:
         ({"features": 4, "kernel_size": (3, 3, 3)}, r"kernel_size is \(3, 3, 3\)"),
         ({"features": 4, "padding": "REFLECT"}, "REFLECT"),
         ({"features": 4, "padding": -1}, "-1"),
-        ({"features": 4, "in_features": 5}, "3 channels.*in_features=5"),
         ({"features": 4, "law": "magnet"}, "magnet"),
-        ({"features": 4, "method": "magic"}, "magic"),
+        ({"features": 4, "algorithm": "magic"}, "magic"),
     ],
 )
 def test_wrong_arguments_are_named(arguments: dict[str, Any], message: str) -> None:

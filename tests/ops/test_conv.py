@@ -18,7 +18,7 @@ from physjax.ops.conv_algorithm import Plan, choose
 
 # Largest error in float32, in units of the root mean square of what is computed.
 TOLERANCE = {"direct": 1e-5, "patch": 1e-5, "winograd2": 3e-5, "winograd4": 3e-4}
-METHODS = list(TOLERANCE)
+ALGORITHMS = list(TOLERANCE)
 
 
 def arrays(*shapes: Sequence[int], seed: int = 0) -> list[Array]:
@@ -56,12 +56,12 @@ def exact(
 
 
 def assert_exact_enough(
-    method: str, x: Array, w: Array, strides: tuple[int, int] = (1, 1), padding: Any = "SAME"
+    algorithm: str, x: Array, w: Array, strides: tuple[int, int] = (1, 1), padding: Any = "SAME"
 ) -> None:
     @jax.jit
     def ours(x: Array, w: Array, dy: Array) -> tuple[Array, ...]:
         y, back = jax.vjp(
-            lambda x, w: conv(x, w, strides=strides, padding=padding, method=method), x, w
+            lambda x, w: conv(x, w, strides=strides, padding=padding, algorithm=algorithm), x, w
         )
         return (y, *back(dy))
 
@@ -72,8 +72,8 @@ def assert_exact_enough(
         assert got.shape == want.shape
         assert got.dtype == jnp.float32
         error = np.abs(np.asarray(got) - want).max() / np.sqrt((want**2).mean())
-        assert error < TOLERANCE.get(method, TOLERANCE["winograd4"]), (
-            f"{method} {name} is off by {error:.1e}"
+        assert error < TOLERANCE.get(algorithm, TOLERANCE["winograd4"]), (
+            f"{algorithm} {name} is off by {error:.1e}"
         )
 
 
@@ -81,7 +81,7 @@ side = st.integers(0, 2)
 pads = st.tuples(st.tuples(side, side), st.tuples(side, side))
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
 @settings(derandomize=True, deadline=None, max_examples=3)
 @given(
     batch=st.sampled_from([1, 3]),
@@ -93,13 +93,13 @@ pads = st.tuples(st.tuples(side, side), st.tuples(side, side))
 @example(batch=1, size=(4, 7), channels=(512, 3), padding="SAME")
 @example(batch=1, size=(9, 4), channels=(3, 512), padding=((4, 3), (0, 5)))
 def test_output_and_gradients_of_3x3_kernels(
-    method: str, batch: int, size: tuple[int, int], channels: tuple[int, int], padding: Any
+    algorithm: str, batch: int, size: tuple[int, int], channels: tuple[int, int], padding: Any
 ) -> None:
     x, w = arrays((batch, *size, channels[0]), (3, 3, *channels))
-    assert_exact_enough(method, x, w, padding=padding)
+    assert_exact_enough(algorithm, x, w, padding=padding)
 
 
-@pytest.mark.parametrize("method", ["auto", "patch"])
+@pytest.mark.parametrize("algorithm", ["auto", "patch"])
 @settings(derandomize=True, deadline=None, max_examples=4)
 @given(
     size=st.tuples(st.integers(5, 9), st.integers(5, 9)),
@@ -109,14 +109,14 @@ def test_output_and_gradients_of_3x3_kernels(
 )
 @example(size=(8, 8), kernel=(1, 1), strides=(2, 2), padding="SAME")
 def test_other_kernels_and_strides(
-    method: str,
+    algorithm: str,
     size: tuple[int, int],
     kernel: tuple[int, int],
     strides: tuple[int, int],
     padding: Any,
 ) -> None:
     x, w = arrays((2, *size, 5), (*kernel, 5, 7))
-    assert_exact_enough(method, x, w, strides, padding)
+    assert_exact_enough(algorithm, x, w, strides, padding)
 
 
 @pytest.mark.parametrize("shape", [(17, 8, 8, 50), (8, 6, 6, 64), (2, 32, 32, 3), (8, 16, 16, 12)])
@@ -126,15 +126,15 @@ def test_auto_is_exact_enough(shape: tuple[int, ...]) -> None:
     assert_exact_enough("auto", x, w)
 
 
-def loss(x: Array, w: Array, method: str) -> Array:
-    return jnp.sin(conv(x, w, method=method)).sum()
+def loss(x: Array, w: Array, algorithm: str) -> Array:
+    return jnp.sin(conv(x, w, algorithm=algorithm)).sum()
 
 
-@pytest.mark.parametrize("method", ["patch", "winograd4"])
-def test_vmap_over_images_and_over_kernels(method: str) -> None:
+@pytest.mark.parametrize("algorithm", ["patch", "winograd4"])
+def test_vmap_over_images_and_over_kernels(algorithm: str) -> None:
     x, w = arrays((2, 2, 5, 6, 3), (2, 3, 3, 3, 4))
     gradient = jax.grad(loss, (0, 1))
-    one = jax.jit(lambda x, w: gradient(x, w, method))
+    one = jax.jit(lambda x, w: gradient(x, w, algorithm))
     both = jax.jit(jax.vmap(one))(x, w)
     shared = jax.jit(jax.vmap(one, (0, None)))(x, w[0])
     for i in range(2):
@@ -144,58 +144,58 @@ def test_vmap_over_images_and_over_kernels(method: str) -> None:
             np.testing.assert_allclose(got[i], want, atol=2e-4)
 
 
-@pytest.mark.parametrize("method", ["patch", "winograd4"])
-def test_pmap_is_jit_on_each_device(method: str) -> None:
+@pytest.mark.parametrize("algorithm", ["patch", "winograd4"])
+def test_pmap_is_jit_on_each_device(algorithm: str) -> None:
     devices = jax.local_device_count()
     x, w = arrays((devices, 1, 8, 8, 3), (3, 3, 3, 4))
 
     def gradient(x: Array, w: Array) -> Array:
-        return lax.pmean(jax.grad(loss, 1)(x, w, method), "devices")
+        return lax.pmean(jax.grad(loss, 1)(x, w, algorithm), "devices")
 
     mapped = jax.pmap(gradient, axis_name="devices", in_axes=(0, None))(x, w)
-    whole = jax.jit(lambda x, w: jax.grad(loss, 1)(x, w, method) / devices)(x[:, 0], w)
+    whole = jax.jit(lambda x, w: jax.grad(loss, 1)(x, w, algorithm) / devices)(x[:, 0], w)
     for part in mapped:
         np.testing.assert_allclose(part, whole, atol=1e-4)
 
 
-@pytest.mark.parametrize("method", ["patch", "winograd4"])
-def test_derivatives_of_the_gradient(method: str) -> None:
+@pytest.mark.parametrize("algorithm", ["patch", "winograd4"])
+def test_derivatives_of_the_gradient(algorithm: str) -> None:
     x, w, x_dot, w_dot = arrays((1, 5, 6, 3), (3, 3, 3, 4), (1, 5, 6, 3), (3, 3, 3, 4))
 
-    def forward(x: Array, w: Array, method: str) -> tuple[Array, Array]:
+    def forward(x: Array, w: Array, algorithm: str) -> tuple[Array, Array]:
         gradient = jax.grad(loss, (0, 1))
-        return jax.jvp(lambda x, w: gradient(x, w, method), (x, w), (x_dot, w_dot))[1]
+        return jax.jvp(lambda x, w: gradient(x, w, algorithm), (x, w), (x_dot, w_dot))[1]
 
-    def reverse(x: Array, w: Array, method: str) -> tuple[Array, Array]:
+    def reverse(x: Array, w: Array, algorithm: str) -> tuple[Array, Array]:
         def slope(x: Array, w: Array) -> Array:
-            dx, dw = jax.grad(loss, (0, 1))(x, w, method)
+            dx, dw = jax.grad(loss, (0, 1))(x, w, algorithm)
             return (dx * x_dot).sum() + (dw * w_dot).sum()
 
         return jax.grad(slope, (0, 1))(x, w)
 
     expected = jax.jit(forward, static_argnums=2)(x, w, "direct")
     for derivative in (forward, reverse):
-        got = jax.jit(derivative, static_argnums=2)(x, w, method)
+        got = jax.jit(derivative, static_argnums=2)(x, w, algorithm)
         for part, want in zip(got, expected, strict=True):
             np.testing.assert_allclose(part, want, atol=1e-3 * float(jnp.abs(want).max()))
 
 
 def test_forward_mode_works_directly_and_is_refused_otherwise() -> None:
     x, w = arrays((1, 5, 5, 2), (3, 3, 2, 2))
-    y_dot = jax.jvp(lambda x: conv(x, w, method="direct"), (x,), (x,))[1]
-    np.testing.assert_allclose(y_dot, conv(x, w, method="direct"), atol=1e-5)
+    y_dot = jax.jvp(lambda x: conv(x, w, algorithm="direct"), (x,), (x,))[1]
+    np.testing.assert_allclose(y_dot, conv(x, w, algorithm="direct"), atol=1e-5)
     with pytest.raises(TypeError, match="custom_vjp"):
-        jax.jvp(lambda x: conv(x, w, method="winograd4"), (x,), (x,))
+        jax.jvp(lambda x: conv(x, w, algorithm="winograd4"), (x,), (x,))
 
 
-@pytest.mark.parametrize("method", METHODS)
-def test_half_precision_keeps_its_dtype_and_its_digits(method: str) -> None:
+@pytest.mark.parametrize("algorithm", ALGORITHMS)
+def test_half_precision_keeps_its_dtype_and_its_digits(algorithm: str) -> None:
     x, w = (v.astype(jnp.bfloat16) for v in arrays((2, 8, 8, 32), (3, 3, 32, 8)))
     dy = arrays((2, 8, 8, 8), seed=1)[0].astype(jnp.bfloat16)
 
     @jax.jit
     def ours(x: Array, w: Array, dy: Array) -> tuple[Array, ...]:
-        y, back = jax.vjp(lambda x, w: conv(x, w, method=method), x, w)
+        y, back = jax.vjp(lambda x, w: conv(x, w, algorithm=algorithm), x, w)
         return (y, *back(dy))
 
     for value, want in zip(ours(x, w, dy), exact(x, w, dy, (1, 1), "SAME"), strict=True):
@@ -205,10 +205,10 @@ def test_half_precision_keeps_its_dtype_and_its_digits(method: str) -> None:
 
 
 @pytest.mark.parametrize("platforms", [["cuda"], ["tpu"]])
-@pytest.mark.parametrize("method", ["auto", "patch", "winograd2", "winograd4"])
-def test_other_platforms_get_the_direct_convolution(platforms: list[str], method: str) -> None:
+@pytest.mark.parametrize("algorithm", ["auto", "patch", "winograd2", "winograd4"])
+def test_other_platforms_get_the_direct_convolution(platforms: list[str], algorithm: str) -> None:
     shapes = [jax.ShapeDtypeStruct(s, jnp.float32) for s in ((2, 8, 8, 64), (3, 3, 64, 64))]
-    step = jax.jit(jax.value_and_grad(lambda x, w: loss(x, w, method), (0, 1)))
+    step = jax.jit(jax.value_and_grad(lambda x, w: loss(x, w, algorithm), (0, 1)))
     text = export.export(step, platforms=platforms)(*shapes).mlir_module()
     assert text.count("stablehlo.convolution") == 3
     assert "dot_general" not in text
@@ -222,12 +222,12 @@ def test_the_cpu_gets_no_convolution() -> None:
     assert text.count("stablehlo.dot_general") >= 3
 
 
-@pytest.mark.parametrize("method", ["auto", "patch"])
-def test_exported_with_an_open_batch(method: str) -> None:
+@pytest.mark.parametrize("algorithm", ["auto", "patch"])
+def test_exported_with_an_open_batch(algorithm: str) -> None:
     """Output and gradients of a batch that is a symbol while the program is made."""
     (batch,) = export.symbolic_shape("b")
     w = arrays((3, 3, 64, 32))[0]
-    step = jax.jit(jax.value_and_grad(lambda x: loss(x, w, method)))
+    step = jax.jit(jax.value_and_grad(lambda x: loss(x, w, algorithm)))
     made = export.export(step)(jax.ShapeDtypeStruct((batch, 7, 8, 64), jnp.float32))
 
     assert "stablehlo.convolution" not in made.mlir_module()
@@ -241,9 +241,9 @@ def test_exported_with_an_open_batch(method: str) -> None:
 def test_winograd_refuses_other_kernels(kernel: tuple[int, int]) -> None:
     x, w = arrays((1, 8, 8, 2), (*kernel, 2, 2))
     with pytest.raises(ValueError, match=f"winograd4.*{kernel[0]}x{kernel[1]}.*'auto'"):
-        conv(x, w, method="winograd4")
+        conv(x, w, algorithm="winograd4")
     with pytest.raises(ValueError, match=r"strides \(1, 1\), not 3x3 with \(2, 2\)"):
-        conv(x, arrays((3, 3, 2, 2))[0], strides=(2, 2), method="winograd2")
+        conv(x, arrays((3, 3, 2, 2))[0], strides=(2, 2), algorithm="winograd2")
 
 
 @pytest.mark.parametrize(
@@ -258,7 +258,7 @@ def test_winograd_refuses_other_kernels(kernel: tuple[int, int]) -> None:
         ((3, 3, 5, 2), {}, "2 channels, the kernel .* takes 5"),
         ((3, 3, 2), {}, "4 axes"),
         ((9, 9, 2, 2), {"padding": "VALID"}, "larger than the images"),
-        ((3, 3, 2, 2), {"method": "fft"}, "method='fft'"),
+        ((3, 3, 2, 2), {"algorithm": "fft"}, "algorithm='fft'"),
     ],
 )
 def test_what_does_not_fit_is_named(

@@ -11,9 +11,9 @@ def test_choose_depends_on_platform_and_shape() -> None:
     assert choose((128, 8, 8, 256), (3, 3, 256, 256), platform="cpu") != Plan()
     for platform in ("gpu", "tpu"):
         assert choose((128, 8, 8, 256), (3, 3, 256, 256), platform=platform) == Plan()
-        forced = choose((1, 8, 8, 2), (3, 3, 2, 2), method="winograd4", platform=platform)
+        forced = choose((1, 8, 8, 2), (3, 3, 2, 2), algorithm="winograd4", platform=platform)
         assert forced == Plan()
-    forced = choose((1, 8, 8, 2), (3, 3, 2, 2), method="winograd2", platform="cpu")
+    forced = choose((1, 8, 8, 2), (3, 3, 2, 2), algorithm="winograd2", platform="cpu")
     assert str(forced) == "winograd2"
     assert str(Plan()) == "direct"
     assert str(Plan("direct", "patch", "patch")) == "direct/patch/patch"

@@ -39,7 +39,7 @@ def test_cosine_is_half_way_down_in_the_middle() -> None:
 
 @pytest.mark.parametrize("norm", ["batch", "none"])
 def test_masks_pick_kernels_and_the_biases_of_convolutions(norm: str) -> None:
-    config = ModelConfig("physics", norm=norm, width=0.07, conv="direct")  # type: ignore[arg-type]
+    config = ModelConfig("physics", norm=norm, width=0.07, algorithm="direct")  # type: ignore[arg-type]
     params = init_variables(build(config, 10), jax.random.key(0), 32)["params"]
 
     def chosen(mask: dict) -> set[str]:

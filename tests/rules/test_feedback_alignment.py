@@ -14,7 +14,8 @@ from rich.console import Console
 from helpers.steps import configure, states_of
 from physjax.config import RECIPES, recipe
 from physjax.data import load
-from physjax.nn.physics import Dense, PhysicsLayer
+from physjax.nn.dense import Dense
+from physjax.nn.physics import PhysicsLayer
 from physjax.rules import RULES
 from physjax.train.loop import fit
 

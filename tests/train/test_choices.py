@@ -162,10 +162,10 @@ def test_a_law_of_ones_own_with_settings_trains(
 ) -> None:
     """Its parameters multiply values of any shape as they are, and its settings are recorded."""
     monkeypatch.setitem(LAWS, "push", PUSH)
-    layer = PhysicsLayer(4, law=PUSH.configured({"by": 2}), method="direct")
+    layer = PhysicsLayer(4, law=PUSH.configured({"by": 2}), algorithm="direct")
     x = jnp.asarray(np.random.default_rng(0).normal(size=(1, 3, 3, 2)), jnp.float32)
     pushed = {"kernel": jnp.ones((3, 3, 2, 4)), "bias": jnp.arange(4.0), "k": jnp.ones(4)}
-    plain = PhysicsLayer(4, law="none", method="direct").apply({"params": pushed}, x)
+    plain = PhysicsLayer(4, law="none", algorithm="direct").apply({"params": pushed}, x)
     expected = plain + jnp.roll(plain, 2, -1)
     np.testing.assert_allclose(layer.apply({"params": pushed}, x), expected, rtol=1e-5)
 

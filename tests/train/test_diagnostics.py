@@ -16,7 +16,9 @@ from physjax.train.diagnostics import diagnostics, law_parameters
 def applied(law: str, shift: float, rule: str = "backprop") -> dict[str, dict[str, float]]:
     """Diagnostics of one layer whose law's parameters are `shift` above their start values."""
     connection = RULES[rule].connection
-    layer = PhysicsLayer(4, law=law, activation=jax.nn.relu, method="direct", connection=connection)
+    layer = PhysicsLayer(
+        4, law=law, activation=jax.nn.relu, algorithm="direct", connection=connection
+    )
     images = jnp.asarray(np.random.default_rng(0).normal(size=(2, 5, 5, 3)), jnp.float32)
     params = layer.init(jax.random.key(0), images)["params"]
     plain = {"kernel", "bias", "interaction_strength", "resistances"}

@@ -188,17 +188,42 @@ def test_a_study_checks_names_of_plug_ins_before_it_runs(tmp_path: Path) -> None
         plan(studies.study(config={"run": {"plugins": list(names)}}))
 
 
+def announce(folder: Path, module: str, text: str) -> None:
+    """Install a package of one module, which it announces."""
+    write(folder, f"{module}.py", text)
+    info = folder / f"{module}-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1.0\n")
+    (info / "entry_points.txt").write_text(f"[physjax.plugins]\nlab = {module}\n")
+
+
 def test_what_an_installed_package_announces_is_found_by_its_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(tmp_path, "ex_installed.py", LAW)
-    info = tmp_path / "ex_installed-1.0.dist-info"
-    info.mkdir()
-    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ex-installed\nVersion: 1.0\n")
-    (info / "entry_points.txt").write_text("[physjax.plugins]\nlab = ex_installed\n")
+    announce(tmp_path, "ex_installed", LAW)
     monkeypatch.syspath_prepend(tmp_path)
-    found: Any = importlib.metadata.entry_points(group="physjax.plugins")
-    assert [entry.value for entry in found] == ["ex_installed"]
+    entries: Any = importlib.metadata.entry_points(group="physjax.plugins")
+    assert [entry.value for entry in entries] == ["ex_installed"]
     assert "push" not in LAWS
+    assert get_law("push").name == "push"
+    del LAWS["push"], sys.modules["ex_installed"]
+
+
+def test_an_installed_package_that_fails_hides_neither_a_typo_nor_another_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, text in (("ex_installed", LAW), ("ex_broken", "1 / 0")):
+        (tmp_path / name).mkdir()
+        announce(tmp_path / name, name, text)
+        monkeypatch.syspath_prepend(tmp_path / name)
+    entries: Any = importlib.metadata.entry_points(group="physjax.plugins")
+    assert [entry.value for entry in entries] == ["ex_broken", "ex_installed"]
+    with pytest.raises(ConfigError) as refused:
+        get_law("rign")
+    assert str(refused.value) == (
+        "there is no force law 'rign'; there are none, ring, spring, divisive, lrn, push; did you "
+        "mean 'ring'?; the installed plug-in ex_broken fails: ZeroDivisionError: division by zero"
+    )
+    del LAWS["push"]
     assert get_law("push").name == "push"
     del LAWS["push"], sys.modules["ex_installed"]

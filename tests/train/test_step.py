@@ -240,7 +240,7 @@ def test_bf16_trains_with_float32_parameters(digits: data.Dataset) -> None:
 
 @pytest.mark.parametrize("platform", ["cuda", "tpu"])
 def test_the_step_lowers_for_accelerators(digits: data.Dataset, platform: str) -> None:
-    config = configure(model={"conv": "auto", "width": 1.0}, run={"precision": "bf16"})
+    config = configure(model={"algorithm": "auto", "width": 1.0}, run={"precision": "bf16"})
     setup = TrainSetup(config, digits.info, 200)
     state = jax.eval_shape(lambda: init_state(setup))
     shapes = [
