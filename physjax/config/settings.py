@@ -32,8 +32,8 @@ _CALM = {
 }
 _MUON = {
     "optimizer": "muon",
-    "batch_size": 500,
-    "learning_rate": 1.0,
+    "batch_size": 250,
+    "learning_rate": 0.5,
     "momentum": 0.85,
     "label_smoothing": 0.2,
 }
