@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib
-import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from cycler import cycler
 from matplotlib.axes import Axes
@@ -108,7 +106,7 @@ def label_width(labels: Iterable[str]) -> float:
 
 def start_at_zero(*panels: Axes) -> None:
     """Let the y axes of what was plotted begin at zero, with room above their highest point."""
-    highest = float(np.max(_plotted(panels)))
+    _, highest = _y_range(panels)
     for axes in panels:
         axes.set_ylim(0, 1.08 * highest or 1.0)
 
@@ -139,8 +137,10 @@ def plot_band(
         The line of the mean.
     """
     by_epoch = lines.dropna(subset=quantity).groupby("epoch")[quantity].agg(["mean", "min", "max"])
-    # With few epochs a line alone hides where the points are.
-    points = style if len(by_epoch) <= 30 else {**style, "marker": ""}
+    # With few epochs a line alone hides where the points are, and one is no line.
+    points = {**style, "marker": ""} if len(by_epoch) > 30 else style
+    if len(by_epoch) == 1:
+        points = {"marker": "o", **style}
     (line,) = axes.plot(by_epoch.index, by_epoch["mean"], **points, **how)
     if band:
         low, high = by_epoch["min"], by_epoch["max"]
@@ -154,8 +154,7 @@ def set_loss_scale(*panels: Axes) -> None:
     In the first epochs of a network with batch norm, whose averages are still those of the start,
     losses can be a hundred times those of the end.
     """
-    losses = _plotted(panels)
-    low, high = np.min(losses), np.max(losses)
+    low, high = _y_range(panels)
     if high > 50 * low > 0:
         for axes in panels:
             axes.set_yscale("log")
@@ -164,7 +163,7 @@ def set_loss_scale(*panels: Axes) -> None:
         start_at_zero(*panels)
 
 
-def _plotted(panels: Sequence[Axes]) -> npt.NDArray[np.float64]:
-    """The y values of all lines of the panels."""
-    lines = [line for axes in panels for line in axes.lines]
-    return np.concatenate([np.asarray(line.get_ydata(), float) for line in lines])
+def _y_range(panels: Sequence[Axes]) -> tuple[float, float]:
+    """The lowest and the highest point of what was plotted, bands included."""
+    limits = [axes.dataLim for axes in panels]
+    return min(limit.y0 for limit in limits), max(limit.y1 for limit in limits)

@@ -118,9 +118,9 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.set(xlabel="difference in test accuracy [percentage points]")
+    shown = "mean, 95 % t interval (solid) and bootstrap (dotted)"
     fig.suptitle(
-        f"{frames.title}\narm minus control, paired by seed; mean and 95 % intervals "
-        "(solid: t, dotted: bootstrap)",
+        f"{frames.title}\narm minus control, by seed; {_over(frames, shown)}",
         wrap=True,
     )
 

@@ -21,6 +21,7 @@ from physjax.report import figures
 from physjax.report.frames import StudyFrames, arm_frame, difference_frame, study_frames
 from physjax.report.paper import is_the_papers
 from physjax.report.study import report_study
+from physjax.report.tables import latex_float
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyFolder
 
@@ -277,6 +278,23 @@ def test_many_arms_with_long_names_leave_room_for_what_is_drawn(tmp_path: Path) 
             assert box.height > 150, name
             inside = axes_drawn.get_legend()
             assert inside is None or inside.get_window_extent().x0 >= box.x1
+
+
+def test_a_caption_names_what_all_runs_share() -> None:
+    by_model = {"alexnet": {"optim": {"epochs": 3}}}
+    planned = studies.study(models=("cnn", "alexnet"), seeds=(0,), by_model=by_model)
+    frames = frames_of(planned, {})
+    assert frames.title == "Digits, 200 images, width 0.125, recipe smoke"
+    titles = {name: part.title for name, part in frames.by(["model"])}
+    assert titles["cnn"] == "Digits, 200 images, width 0.125, recipe smoke, 2 epochs"
+    assert titles["alexnet"].endswith(", 3 epochs")
+
+
+def test_a_caption_in_latex_has_its_signs_escaped() -> None:
+    text = latex_float("95 % of `a_b` & more: ± 1", "body\n")
+    assert r"\caption{95 \% of \texttt{a\_b} \& more: $\pm$ 1}" in text
+    assert text.startswith("\\begin{table}\n")
+    assert text.endswith("body\n\\end{table}\n")
 
 
 def test_latex_has_booktabs_and_no_letter_that_pdflatex_does_not_know(tmp_path: Path) -> None:
