@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
+from PIL import Image
 
 from physjax import plotting
 from physjax.report.registry import draw_figures
@@ -62,6 +64,39 @@ def test_points_of_equal_height_are_seen_whole(tmp_path: Path) -> None:
         axes.plot([1, 2], [3.0, 3.0])
         plotting.start_at_zero(axes)
         assert axes.get_ylim() == (0, pytest.approx(3.24))
+
+
+def test_the_band_of_a_mean_reaches_from_the_lowest_to_the_highest_run(tmp_path: Path) -> None:
+    """Runs end at different epochs, and some are not evaluated after each."""
+    runs = pd.DataFrame(
+        {"epoch": [1, 2, 3, 1, 2, 3], "loss": [4.0, None, 1.0, 2.0, None, 2.0]}, dtype=float
+    )
+    style = {"color": "#0072B2", "marker": "o"}
+    with plotting.figure(tmp_path / "x") as fig:
+        axes, bare, alone = fig.subplots(3)
+        line = plotting.plot_band(axes, runs, "loss", style, label="ring")
+        assert [list(line.get_xdata()), list(line.get_ydata())] == [[1, 3], [3, 1.5]]
+        (band,) = axes.collections
+        corners = {(x, y) for x, y in band.get_paths()[0].vertices.tolist()}  # type: ignore[union-attr]
+        assert corners == {(1, 2), (1, 4), (3, 1), (3, 2)}
+        plotting.start_at_zero(axes)
+        assert axes.get_ylim() == (0, pytest.approx(1.08 * 4))
+        plotting.plot_band(bare, runs, "loss", style, band=False)
+        assert not bare.collections
+        # A line of one point is none: the point is seen, whatever the style.
+        line = plotting.plot_band(alone, runs[runs["epoch"] == 3], "loss", {"color": "k"})
+        assert line.get_marker() == "o"
+
+
+def test_a_png_has_a_palette_and_the_colours_that_were_drawn(tmp_path: Path) -> None:
+    with plotting.figure(tmp_path / "x") as fig:
+        fig.subplots().fill_between([0, 1], [0, 0], [1, 1], color=plotting.COLORS[1])
+    with Image.open(tmp_path / "x.png") as image:
+        assert image.mode == "P"
+        assert image.info["dpi"] == pytest.approx((150, 150), abs=0.1)
+        assert image.size == (1050, 645)
+        red, green, blue = image.convert("RGB").getpixel((525, 322))  # type: ignore[misc]
+    assert f"#{red:02X}{green:02X}{blue:02X}" == plotting.COLORS[1]
 
 
 def test_a_figure_is_the_same_file_in_every_format_whenever_it_is_drawn(tmp_path: Path) -> None:

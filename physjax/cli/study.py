@@ -47,6 +47,8 @@ class Command:
     """Add the control arm scaled-bias: plain, the biases' learning rate multiplied by this."""
     set: Annotated[tuple[tuple[str, ...], ...], tyro.conf.UseAppendAction] = ()
     """Fields of the config for every run: --set optim.epochs=3 model.width=0.5"""
+    tta: Literal["mirror", "mirror+shift"] | None = None
+    """Evaluate each run, when it has ended, over these views of each test image too."""
     plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A module or file with laws, rules, bases or data sets from outside; may be repeated."""
     dry_run: bool = False
@@ -75,7 +77,7 @@ def find_grid(command: Command, folder: StudyFolder) -> Study:
     """The grid that the command names: by its options, its file, or the study's folder."""
     settings = [text for group in command.set for text in group]
     axes = (command.laws, command.datasets, command.seeds, command.recipe, command.bias_scale)
-    given = bool(command.models or settings or command.plugin) or any(
+    given = bool(command.models or settings or command.plugin or command.tta) or any(
         o not in (None, ()) for o in axes
     )
     if command.grid is not None and given:
@@ -93,6 +95,7 @@ def find_grid(command: Command, folder: StudyFolder) -> Study:
         settings,
         command.bias_scale,
         command.plugin,
+        command.tta,
     )
 
 

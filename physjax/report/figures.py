@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax import plotting
 from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, select
-from physjax.report.physics import plot_physics
+from physjax.report.physics import NAMED, plot_physics
 
 
 def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
@@ -54,39 +54,40 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     axes.set(ylabel="test accuracy, last epoch")
     _set_percent(axes)
     axes.legend(labels.values(), labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    fig.suptitle(f"{frames.title}: mean ± sd over seeds", wrap=True)
+    fig.suptitle(f"{frames.title}\n{_over(frames, 'mean ± sd')}", wrap=True)
 
 
 def draw_curves(frames: StudyFrames, fig: Figure) -> None:
-    """Test accuracy and loss by epoch for the arms of one base model and data set.
+    """Training and test loss, and accuracy, by epoch for the arms of one base model and data set.
 
-    The line is the mean over the seeds, the band one standard deviation to either side.
+    These are the paper's Fig. 1 (above) and Fig. 2 (below). The line is the mean over the seeds,
+    the band reaches from the lowest to the highest.
     """
     names = frames.epochs["arm"].unique()
-    fig.set_size_inches(10.2 + plotting.label_width(names), max(4.0, 0.6 + 0.24 * len(names)))
-    panels = fig.subplots(1, 2)
+    fig.set_size_inches(10.2 + plotting.label_width(names), max(6.6, 0.6 + 0.24 * len(names)))
+    grid = fig.subplots(2, 2, sharex=True, sharey="row")
     for name, epochs in frames.epochs.groupby("arm", sort=False):
         style, runs = frames.styles[str(name)], epochs["seed"].nunique()
-        for axes, quantity in zip(panels, ("test_accuracy", "test_loss"), strict=True):
-            by_epoch = epochs.groupby("epoch")[quantity]
-            # Epochs without an evaluation have no point, and break no line.
-            mean = by_epoch.mean().dropna()
-            sd = by_epoch.std().reindex(mean.index)
-            # With few epochs a line alone hides where the points are.
-            points = style if len(mean) <= 30 else {**style, "marker": ""}
-            axes.plot(mean.index, mean, **points, label=f"{name} (n = {runs})")
-            if runs > 1:
-                axes.fill_between(
-                    mean.index, mean - sd, mean + sd, color=style["color"], alpha=0.2, linewidth=0
-                )
-    for axes, label in zip(panels, ("test accuracy", "test loss [nat]"), strict=True):
-        axes.set(xlabel="epoch", ylabel=label)
+        for row, quantity in zip(grid, ("loss", "accuracy"), strict=True):
+            for axes, split in zip(row, ("train", "test"), strict=True):
+                label = f"{name} (n = {runs})"
+                plotting.plot_band(axes, epochs, f"{split}_{quantity}", style, label=label)
+    for axes, title in zip(grid[0], ("training", "test"), strict=True):
+        axes.set_title(title)
+    for axes in grid[-1]:
+        axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    _set_percent(panels[0])
-    plotting.set_loss_scale(panels[1])
-    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
+    grid[0, 0].set_ylabel("mean cross-entropy [nat]")
+    grid[1, 0].set_ylabel("accuracy")
+    plotting.set_loss_scale(*grid[0])
+    _set_percent(grid[1, 0])
+    fig.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center")
     model = frames.runs["model"].iloc[0]
-    fig.suptitle(f"{model} on {frames.title}: mean ± sd over seeds", wrap=True)
+    fig.suptitle(
+        f"{model} on {frames.title}\n"
+        f"{_over(frames, 'mean and range')}; nothing is selected on the test curves",
+        wrap=True,
+    )
 
 
 def draw_differences(frames: StudyFrames, fig: Figure) -> None:
@@ -117,18 +118,23 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.set(xlabel="difference in test accuracy [percentage points]")
+    shown = "mean, 95 % t interval (solid) and bootstrap (dotted)"
     fig.suptitle(
-        f"{frames.title}: arm minus control, paired by seed; mean and 95 % intervals "
-        "(solid: t, dotted: bootstrap)",
+        f"{frames.title}\narm minus control, by seed; {_over(frames, shown)}",
         wrap=True,
     )
 
 
 def draw_physics(frames: StudyFrames, fig: Figure) -> None:
-    """What the forces and resistances of one base model came to, by layer: means over the seeds."""
+    """What the forces and resistances of one base model came to, by layer.
+
+    It is the mean and the range over the seeds; with many layers the mean alone.
+    """
     if not frames.physics.empty:
         plot_physics(fig, frames.physics)
-        fig.suptitle(f"{frames.runs['model'].iloc[0]} on {frames.title}", wrap=True)
+        model = frames.runs["model"].iloc[0]
+        shown = "mean and range" if frames.physics["layer"].nunique() <= NAMED else "means"
+        fig.suptitle(f"{model} on {frames.title}\n{_over(frames, shown)}", wrap=True)
 
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[StudyFrames, Figure], None]]] = {
@@ -139,6 +145,12 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[StudyFrames, Figure], None]]
 }
 """By the name of the file in the study's folder figures/: for which parts of the study there is a
 figure each (() is the whole study), and the function that draws it."""
+
+
+def _over(frames: StudyFrames, shown: str) -> str:
+    """`mean ± sd over 3 seeds`: what is shown, where there is more than one run."""
+    seeds = frames.runs["seed"].nunique()
+    return f"{shown} over {seeds} seeds" if seeds > 1 else "one seed"
 
 
 def _set_percent(axes: Axes) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,16 +12,18 @@ import pandas as pd
 
 from physjax.config import Config
 from physjax.plotting import series_styles
-from physjax.report.paper import is_the_papers, published
+from physjax.report.paper import has_the_papers_images, is_the_papers, published
 from physjax.report.physics import physics_frame
 from physjax.report.statistics import paired
-from physjax.report.titles import setting
-from physjax.study.design import Cell, control_of
+from physjax.report.titles import common_setting, setting
+from physjax.study.controls import controls_of
+from physjax.study.design import Cell
 from physjax.study.folder import StudyRecord
 
 ARM = ["dataset", "model", "arm"]
 """The columns by which runs are of one arm; such runs differ in the seed."""
 _RESULT = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs", "parameters"]
+TTA = "test_accuracy_tta"
 _PAPER = ["train_mean", "train_best", "test_mean", "test_best"]
 
 
@@ -30,11 +33,13 @@ class StudyFrames:
 
     runs: pd.DataFrame
     """A line a run that has ended, by arm and seed: `run`, the columns `ARM`, `seed`, `failed`,
-    `title` (of the images), `setting`, `control` (the run that it is compared with, or None),
-    the figures of its result, and the paper's."""
+    `title` (of the images), `setting`, `controls` (the runs that it is compared with), `table`
+    (the paper's, in which it has a place, or None), the figures of its result, `test_accuracy_tta`
+    (over the study's views), and the paper's figures."""
     pairs: pd.DataFrame
-    """A line a run and its control, both of which ended well: the columns of `runs`, and those of
-    the control with the suffix `_control`, and the `difference` of their test accuracies."""
+    """A line a run and one of its controls, both of which ended well: the columns of `runs`, and
+    those of the control with the suffix `_control`; the `difference` of their test accuracies, and
+    `difference_tta`."""
     epochs: pd.DataFrame
     """A line an epoch of a run that ended well: the columns `ARM`, `seed`, and the record's."""
     physics: pd.DataFrame
@@ -59,10 +64,10 @@ class StudyFrames:
 
     @property
     def title(self) -> str:
-        """The images, and the setting where all runs share it."""
+        """The images, and what all runs share of the setting."""
         ended = self.runs[~self.runs["failed"]]
-        titles, settings = (list(dict.fromkeys(ended[name])) for name in ("title", "setting"))
-        return ", ".join(titles + (settings if len(settings) == 1 else []))
+        titles = list(dict.fromkeys(ended["title"]))
+        return ", ".join([*titles, *filter(None, [common_setting(ended["setting"])])])
 
 
 def select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
@@ -71,7 +76,11 @@ def select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
 
 
 def study_frames(
-    records: Sequence[StudyRecord], runs: Mapping[Cell, Config], *, paper: bool = False
+    records: Sequence[StudyRecord],
+    runs: Mapping[Cell, Config],
+    *,
+    paper: bool = False,
+    tta: str | None = None,
 ) -> StudyFrames:
     """The frames of some `records` of a study.
 
@@ -80,8 +89,9 @@ def study_frames(
         runs: all runs of the study.
         paper: have the paper's figures for all arms that it has, not only for those which were
             trained as the paper's were.
+        tta: the views of the study (`Study.tta`): accuracies over any others are left out.
     """
-    frame = _by_arm(pd.DataFrame([_run(record, runs, paper) for record in records]))
+    frame = _by_arm(pd.DataFrame([_run(record, runs, paper, tta) for record in records]))
     return StudyFrames(
         runs=frame,
         pairs=_pairs(frame),
@@ -91,24 +101,26 @@ def study_frames(
     )
 
 
-def _run(record: StudyRecord, runs: Mapping[Cell, Config], paper: bool) -> dict[str, Any]:
+def _run(
+    record: StudyRecord, runs: Mapping[Cell, Config], paper: bool, tta: str | None
+) -> dict[str, Any]:
     cell, result = record.cell, record.result
-    control = control_of(cell, runs)
+    known = published(cell.arm, record.config)
     line: dict[str, Any] = {
         "run": cell.name,
         **dataclasses.asdict(cell),
         "failed": result is None,
         "title": None if result is None else result.data.title,
         "setting": setting(record.config),
-        "control": None if control is None else control.name,
+        "controls": [control.name for control in controls_of(cell, runs)],
+        "table": known.table if known and has_the_papers_images(record.config) else None,
     }
     if result is None:
         return line | dict.fromkeys([*_RESULT, "seconds", "images_per_second", "device"])
     line |= {name: getattr(result, name) for name in _RESULT}
     line |= {"seconds": round(result.wall_seconds, 1)}
     line |= {"images_per_second": round(result.images_per_second, 1)}
-    line |= {"device": result.device.kind}
-    known = published(cell.model, cell.arm, cell.dataset)
+    line |= {"device": result.device.kind, TTA: record.test_accuracy_tta.get(tta or "")}
     if known is not None and (paper or is_the_papers(record.config, line["title"])):
         line |= {f"paper_{name}": getattr(known, name) for name in _PAPER}
     return line
@@ -118,7 +130,7 @@ def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` in the order of its data sets, then of its arms, then of the seeds."""
     kinds: dict[str, Any] = {"epochs": "Int64", "parameters": "Int64"}
     accuracies = [f"paper_{name}" for name in _PAPER]
-    accuracies += [c for c in [*_RESULT, "seconds", "images_per_second"] if c not in kinds]
+    accuracies += [c for c in [*_RESULT, TTA, "seconds", "images_per_second"] if c not in kinds]
     frame = frame.reindex(columns=[*frame.columns, *(c for c in accuracies if c not in frame)])
     frame = frame.astype(kinds | dict.fromkeys(accuracies, "float64"))
     order = frame.assign(
@@ -139,35 +151,40 @@ def _by_epoch(records: Sequence[StudyRecord], frames: Sequence[pd.DataFrame]) ->
 
 def _pairs(runs: pd.DataFrame) -> pd.DataFrame:
     ended = runs[~runs["failed"]]
-    pairs = ended.merge(
-        ended, left_on="control", right_on="run", suffixes=("", "_control"), how="inner"
+    pairs = ended.explode("controls").merge(
+        ended, left_on="controls", right_on="run", suffixes=("", "_control"), how="inner"
     )
-    return pairs.assign(difference=pairs["test_accuracy"] - pairs["test_accuracy_control"])
+    return pairs.assign(
+        difference=pairs["test_accuracy"] - pairs["test_accuracy_control"],
+        difference_tta=pairs[TTA] - pairs[f"{TTA}_control"],
+    )
 
 
 def arm_frame(runs: pd.DataFrame) -> pd.DataFrame:
     """A line an arm: `n` runs that ended well, how many `failed`, and their accuracies.
 
-    `sd` is the sample standard deviation (divisor n - 1), `best` the largest; NaN where there is
-    none.
+    Those of `tta` are of the `tta_n` runs that have been evaluated so. `sd` is the sample standard
+    deviation (divisor n - 1), `best` the largest; NaN where there is none.
     """
     columns: dict[str, Any] = {
-        "title": ("title", "first"),
+        **{name: (name, "first") for name in ("title", "setting", "table")},
         "n": ("failed", lambda failed: int((~failed).sum())),
         "failed": ("failed", "sum"),
+        "tta_n": (TTA, "count"),
     }
-    for split in ("train", "test"):
+    for split, source in (("train", "train_accuracy"), ("test", "test_accuracy"), ("tta", TTA)):
         for name, how in (("mean", "mean"), ("sd", "std"), ("best", "max")):
-            columns[f"{split}_{name}"] = (f"{split}_accuracy", how)
+            columns[f"{split}_{name}"] = (source, how)
     columns |= {f"paper_{name}": (f"paper_{name}", "first") for name in _PAPER}
     frame = runs.groupby(ARM, sort=False).agg(**columns).reset_index()
     return frame.assign(title=frame["title"].fillna(frame["dataset"]))
 
 
 def difference_frame(pairs: pd.DataFrame) -> pd.DataFrame:
-    """A line an arm and its control: what :func:`physjax.report.statistics.paired` makes of it.
+    """A line an arm and a control: what :func:`physjax.report.statistics.paired` makes of them.
 
-    The paper's difference is that of its mean test accuracies: unpaired, and of two recipes.
+    `tta_n` to `tta_p_value` are of the accuracies over the study's views. The paper's difference
+    is that of its mean test accuracies: unpaired, and of two recipes.
     """
     lines = []
     for key, group in pairs.groupby([*ARM, "arm_control"], sort=False):
@@ -178,8 +195,31 @@ def difference_frame(pairs: pd.DataFrame) -> pd.DataFrame:
                 **dict(zip([*ARM, "control"], key, strict=True)),
                 "title": first["title"],
                 **paired(group["test_accuracy"], group["test_accuracy_control"]),
+                **_paired_tta(group.dropna(subset="difference_tta")),
                 "paper_difference": difference,
                 "paper_improvement_rate": difference / first["paper_test_mean_control"],
             }
         )
     return pd.DataFrame(lines)
+
+
+def seed_frame(pairs: pd.DataFrame) -> pd.DataFrame:
+    """A line an arm and a control, and in it the difference of every pair: `seed_0` and so on."""
+    pivot = pairs.pivot(
+        index=["title", "model", "arm", "arm_control", "dataset"],
+        columns="seed",
+        values="difference",
+    )
+    order = pairs[list(pivot.index.names)].drop_duplicates()
+    pivot = pivot.loc[list(order.itertuples(index=False, name=None))].add_prefix("seed_")
+    return pivot.reset_index().rename(columns={"arm_control": "control"})
+
+
+def _paired_tta(group: pd.DataFrame) -> dict[str, float]:
+    if group.empty:
+        return {"tta_n": 0} | dict.fromkeys((f"tta_{name}" for name in _TTA_PAIRED[1:]), math.nan)
+    found = paired(group[TTA], group[f"{TTA}_control"])
+    return {f"tta_{name}": found[name] for name in _TTA_PAIRED}
+
+
+_TTA_PAIRED = ("n", "difference", "sd", "t_low", "t_high", "p_value")

@@ -44,7 +44,8 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
     Args:
         fig: an empty figure, whose size is set.
         frame: as :func:`physics_frame` makes it, with a column `arm`, the heading of its panels;
-            several runs of an arm are averaged.
+            of several runs of an arm the mean is drawn, with few layers in a band from the lowest
+            to the highest.
     """
     quantities, arms, layers = (
         list(dict.fromkeys(frame[name])) for name in ("quantity", "arm", "layer")
@@ -58,8 +59,11 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
     lines = {}
     for (quantity, arm, layer), part in frame.groupby(["quantity", "arm", "layer"], sort=False):
         axes = grid[quantities.index(str(quantity)), arms.index(str(arm))]
-        mean = part.groupby("epoch")["value"].mean()
-        (lines[str(layer)],) = axes.plot(mean.index, mean, **styles[str(layer)], linewidth=1.2)
+        lines[str(layer)] = plotting.plot_band(
+            *(axes, part, "value", styles[str(layer)]),
+            band=len(layers) <= NAMED,  # Those of many layers would cover each other.
+            linewidth=1.2,
+        )
     for row, quantity in zip(grid, quantities, strict=True):
         row[0].set_ylabel(_LABELS.get(quantity, quantity))
     for axes, arm in zip(grid[0], arms, strict=True):

@@ -13,42 +13,36 @@ from physjax.records import RecordError
 from physjax.records.provenance import summarize
 from physjax.report.figures import FIGURES
 from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, study_frames
+from physjax.report.paper import paper_frame
 from physjax.report.registry import draw_figures
-from physjax.report.tables import accuracy_columns, difference_columns, render
+from physjax.report.sections import study_sections
 from physjax.study.design import PLAIN, plan
 from physjax.study.folder import StudyFolder
-
-_NOTES = """\
-Accuracies in percent, of the last epoch: nothing is selected on the test set. `train` is measured
-while the parameters move, augmentation and dropout on. Mean ± sample standard deviation over n runs
-with different seeds; `best` is the best run's.{paper}
-"""
-_PAPER_NOTE = " The paper's figures come from its own recipes."
-_PAIRED_NOTES = """\
-An arm with a force law is compared with the run of the same settings without it; an arm with a
-learning rule alone, with the run without the rule; an arm that changes settings alone, with `none`.
-Runs of equal seeds saw the same batches and, where the arms share parameters, began with the same
-values; each pair gives one difference. The t interval (Student, n − 1 degrees of freedom) is the
-one to quote; the bootstrap (percentiles over resampled pairs) is too narrow for a handful of pairs.
-p is the two-sided paired t test's, for one comparison by itself. Improvement rate: difference over
-the control's mean.{paper}
-"""
-_PAPER_DIFFERENCE_NOTE = " The paper's difference is unpaired and between two recipes."
 
 _CSV = {
     "accuracy": [
         *(*ARM, "n", "failed"),
         *(f"{split}_{name}" for split in ("train", "test") for name in ("mean", "sd", "best")),
+        *("tta_n", "tta_mean", "tta_sd", "tta_best"),
         *(f"paper_{split}_{name}" for split in ("train", "test") for name in ("mean", "best")),
     ],
     "runs": [
-        *(*ARM, "seed", "train_accuracy", "test_accuracy", "best_test_accuracy", "epochs"),
-        *("parameters", "seconds", "images_per_second", "device"),
+        *(*ARM, "seed", "train_accuracy", "test_accuracy", "best_test_accuracy"),
+        *("test_accuracy_tta", "epochs", "parameters", "seconds", "images_per_second", "device"),
+    ],
+    "paper": [
+        *("table", *ARM, "title", "setting", "split", "n", "mean", "sd", "max"),
+        *("paper_mean", "paper_max"),
     ],
     "differences": [
         *(*ARM, "control", "n", "difference", "sd", "t_low", "t_high", "bootstrap_low"),
         *("bootstrap_high", "p_value", "improvement_rate"),
+        *(f"tta_{name}" for name in ("n", "difference", "sd", "t_low", "t_high", "p_value")),
         *("paper_difference", "paper_improvement_rate"),
+    ],
+    "pairs": [
+        *(*ARM, "arm_control", "seed", "test_accuracy", "test_accuracy_control", "difference"),
+        *("test_accuracy_tta", "test_accuracy_tta_control", "difference_tta"),
     ],
 }
 """The columns of each CSV file."""
@@ -78,33 +72,22 @@ def report_study(
             together.
     """
     folder = StudyFolder(path)
-    runs = plan(folder.read_study())
+    study = folder.read_study()
+    runs = plan(study)
     records = folder.read(runs)
     if not records:
         raise RecordError(
             f"no run of the study in {path} has ended yet; run it: physjax study --name {path.name}"
         )
-    frames = study_frames(list(records.values()), runs, paper=paper)
-    tables = {"accuracy": arm_frame(frames.runs), "runs": frames.runs[~frames.runs["failed"]]}
-    columns = {"accuracy": accuracy_columns(tables["accuracy"])}
-    with_paper = bool(tables["accuracy"]["paper_test_mean"].notna().any())
+    frames = study_frames(list(records.values()), runs, paper=paper, tta=study.tta)
+    tables = _frames_for_programs(frames)
+    sections = study_sections(tables, frames.title, study.tta)
     text = [
         f"# Study {path.name}\n",
         f"{len(records)} of {len(runs)} runs have ended. Made by "
         f"`physjax study --name {path.name}` from the grid in study.toml.\n",
-        *([f"{frames.title}.\n"] if frames.title else []),
-        "## Accuracy\n",
-        render(tables["accuracy"], columns["accuracy"]),
-        _NOTES.format(paper=_PAPER_NOTE if with_paper else ""),
+        *(section.markdown() for section in sections),
     ]
-    if not frames.pairs.empty:
-        tables["differences"] = difference_frame(frames.pairs)
-        columns["differences"] = difference_columns(tables["differences"])
-        text += [
-            "## Difference to the control, paired by seed\n",
-            render(tables["differences"], columns["differences"]),
-            _PAIRED_NOTES.format(paper=_PAPER_DIFFERENCE_NOTE if with_paper else ""),
-        ]
     lone = _without_control(frames.runs)
     if lone:
         text.append(
@@ -123,16 +106,29 @@ def report_study(
         (path / f"{name}.csv").unlink(missing_ok=True)
     if latex:
         written.append(path / "tables.tex")
-        parts = [render(tables[name], c, "latex_booktabs") for name, c in columns.items()]
-        atomic_write(written[-1], "\n".join(parts))
+        atomic_write(written[-1], "\n".join(section.latex() for section in sections))
     return written + _draw(frames, folder.figures, formats)
+
+
+def _frames_for_programs(frames: StudyFrames) -> dict[str, pd.DataFrame]:
+    """By the name of its CSV file; those without a line are left out."""
+    arms = arm_frame(frames.runs)
+    tables = {
+        "accuracy": arms,
+        "paper": paper_frame(arms),
+        "differences": difference_frame(frames.pairs),
+        "pairs": frames.pairs,
+        "runs": frames.runs[~frames.runs["failed"]],
+    }
+    # That no run ended well is worth a file.
+    return {name: frame for name, frame in tables.items() if len(frame) or name == "runs"}
 
 
 def _without_control(runs: pd.DataFrame) -> list[str]:
     """`model arm` of the arms that nothing in the study's grid can be compared with."""
     # With axes, their values follow the arm's name.
     plain = runs["arm"].str.split("@").str[0] == PLAIN
-    lone = runs[runs["control"].isna() & ~plain]
+    lone = runs[~runs["controls"].astype(bool) & ~plain]
     return [f"{line.model} `{line.arm}`" for line in lone[ARM].drop_duplicates().itertuples()]
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -44,17 +46,38 @@ def render(frame: pd.DataFrame, columns: Sequence[Column], style: str = "pipe") 
         colalign=["right" if number else "left" for number in numbers],
         disable_numparse=True,
     )
-    if style.startswith("latex"):
-        # The letters that pdfLaTeX does not know by itself.
-        for letter, command in (("−", "$-$"), ("±", r"$\pm$"), ("–", "--"), ("…", r"\dots")):
-            text = text.replace(letter, command)
-    return f"{text}\n"
+    return f"{_known_letters(text) if style.startswith('latex') else text}\n"
+
+
+def latex_float(caption: str, table: str) -> str:
+    """A LaTeX table with a caption, of one that :func:`render` made in the style latex_booktabs.
+
+    Args:
+        caption: as in Markdown: `code`, and no other markup.
+        table: the tabular.
+    """
+    text = caption.translate(_LATEX_ESCAPES)
+    text = re.sub(r"`([^`]*)`", r"\\texttt{\1}", text)
+    return (
+        "\\begin{table}\n\\centering\n"
+        f"\\caption{{{_known_letters(text)}}}\n{table}\\end{{table}}\n"
+    )
+
+
+_LATEX_ESCAPES = str.maketrans({letter: f"\\{letter}" for letter in "%&_#$"})
+
+
+def _known_letters(text: str) -> str:
+    """Without the letters that pdfLaTeX does not know by itself."""
+    for letter, command in (("−", "$-$"), ("±", r"$\pm$"), ("–", "--"), ("…", r"\dots")):
+        text = text.replace(letter, command)
+    return text
 
 
 def accuracy_columns(arms: pd.DataFrame) -> list[Column]:
     """Train and test accuracy over the seeds, for a frame of :func:`frames.arm_frame`.
 
-    The paper's are among them where it has some.
+    The paper's are among them where it has some, and those over several views where there are any.
     """
     columns = [
         Column("data set", "title"),
@@ -66,6 +89,11 @@ def accuracy_columns(arms: pd.DataFrame) -> list[Column]:
         Column("test", "test_mean", lambda a: _spread(_percent, a.test_mean, a.test_sd)),
         Column("best", "test_best", lambda a: _percent(a.test_best)),
     ]
+    if arms["tta_n"].any():
+        columns += [
+            Column("test, TTA", "tta_mean", lambda a: _some(a.tta_n, a.n, a.tta_mean, a.tta_sd)),
+            Column("best", "tta_best", lambda a: _percent(a.tta_best)),
+        ]
     if arms["paper_test_mean"].notna().any():
         columns += [
             Column(
@@ -99,6 +127,17 @@ def difference_columns(differences: pd.DataFrame) -> list[Column]:
         Column("p", "p_value", lambda d: _or_nothing("{:.2g}", d.p_value)),
         Column("improvement rate", "improvement_rate", lambda d: _rate(d.improvement_rate)),
     ]
+    if differences["tta_n"].any():
+        columns += [
+            Column(
+                "with TTA [pp]",
+                "tta_difference",
+                lambda d: _some(d.tta_n, d.n, d.tta_difference, d.tta_sd, _points),
+            ),
+            Column(
+                "95 % t", "tta_t_low", lambda d: _several(" … ", _points, d.tta_t_low, d.tta_t_high)
+            ),
+        ]
     if differences["paper_difference"].notna().any():
         columns.append(
             Column(
@@ -112,6 +151,33 @@ def difference_columns(differences: pd.DataFrame) -> list[Column]:
             )
         )
     return columns
+
+
+def seed_columns(seeds: Sequence[int]) -> list[Column]:
+    """The difference of every pair, for a frame of :func:`frames.seed_frame` with these seeds."""
+    columns = [
+        Column("data set", "title"),
+        Column("base", "model"),
+        Column("arm", "arm", lambda d: f"{d.arm} − {d.control}"),
+    ]
+    for seed in seeds:
+        source = f"seed_{seed}"
+        columns.append(Column(f"seed {seed}", source, partial(_seed, source)))
+    return columns
+
+
+def _seed(source: str, line: Any) -> str:
+    return _points(getattr(line, source))
+
+
+PAPER_COLUMNS = [
+    Column("dataset", "split", lambda p: p.split + (f" (n = {p.n})" if p.n < p.runs else "")),
+    Column("average accuracy, paper", "paper_mean", lambda p: _percent(p.paper_mean)),
+    Column("average accuracy, ours", "mean", lambda p: _spread(_percent, p.mean, p.sd)),
+    Column("max accuracy, paper", "paper_max", lambda p: _percent(p.paper_max)),
+    Column("max accuracy, ours", "max", lambda p: _percent(p.max)),
+]
+"""Those of the paper's tables and ours beside them, for a part of :func:`paper.paper_frame`."""
 
 
 def _or_nothing(form: str, value: float) -> str:
@@ -133,6 +199,11 @@ def _rate(value: float) -> str:
 
 def _spread(form: Callable[[float], str], mean: float, sd: float) -> str:
     return form(mean) + ("" if pd.isna(sd) else f" ± {100 * sd:.2f}")
+
+
+def _some(n: int, of: int, mean: float, sd: float, form: Callable[[float], str] = _percent) -> str:
+    """Mean and deviation, and of how many, where those are not all."""
+    return _spread(form, mean, sd) + (f" (n = {n})" if 0 < n < of else "")
 
 
 def _several(between: str, form: Callable[[float], str], *values: float) -> str:

@@ -7,6 +7,7 @@ A :class:`Study` comes from a command line or a small TOML file (`physjax.study.
     datasets = ["digits"]
     seeds = 3                     # 0, 1, 2; or a list
     recipe = "fast"
+    tta = "mirror+shift"          # evaluate each run over these views too, at its end
 
     [config]                      # any field of the config, for every run
     optim.epochs = 10
@@ -27,17 +28,14 @@ Nothing here imports JAX.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from physjax import schema
-from physjax.config import RECIPES, SETTINGS, Config, ConfigError, differences, get_setting, recipe
-from physjax.config.fields import OPEN
+from physjax.config import RECIPES, Config, ConfigError, get_setting, recipe
 from physjax.config.names import Plugins, Word
 from physjax.study.fields import dotted, flatten, settable
 
@@ -88,6 +86,8 @@ class Study:
     """Fields that are swept, each with the list of its values."""
     plugins: Plugins = ()
     """Modules or files with laws, rules, bases or data sets from outside."""
+    tta: Literal["mirror", "mirror+shift"] | None = None
+    """Views of each test image that a run, when it has ended, is evaluated over too; None: none."""
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -125,52 +125,6 @@ def plan(study: Study) -> dict[Cell, Config]:
             except ConfigError as error:
                 raise ConfigError(f"{schema.show(cell.name)}: {error}") from None
     return runs
-
-
-def control_of(cell: Cell, runs: Mapping[Cell, Config]) -> Cell | None:
-    """The run that `cell` is compared with: equal to it in everything that it is not about.
-
-    An arm with a force law is about the law: its control has the same settings and no law. One
-    without a law, but with a learning rule of its own, is about the rule. Any other is about its
-    settings, and compared with the plain arm, at the same values of the study's axes.
-
-    Args:
-      cell: one of `runs`.
-      runs: those of the study.
-
-    Returns:
-      None for a run of the plain arm, and where the study has no such run.
-    """
-    plain_arm = PLAIN + "".join(cell.arm.partition("@")[1:])
-    if cell.arm == plain_arm:
-        return None
-    about = next((key for key in _TREATMENTS if not _plain(runs[cell], key)), None)
-    if about is None:
-        twin = dataclasses.replace(cell, arm=plain_arm)
-        return twin if twin in runs else None
-    wanted = _without(runs[cell], about)
-    candidates = [
-        other
-        for other, config in runs.items()
-        if _plain(config, about) and not differences(_without(config, about), wanted)
-    ]
-    return min(candidates, key=lambda other: other.arm != plain_arm, default=None)
-
-
-_TREATMENTS = {"model.law": PLAIN, "rule.update_rule": "backprop"}
-"""What arms are about, and its choice that does nothing."""
-
-
-def _plain(config: Config, key: str) -> bool:
-    return bool(SETTINGS[key].get(config) == _TREATMENTS[key])
-
-
-def _without(config: Config, key: str) -> Config:
-    """`config` with the choice that does nothing, and without the options of any other."""
-    usual = RECIPES[config.recipe]
-    options = {k: s.get(usual) for k, s in SETTINGS.items() if s.trait.option_of == key}
-    own: dict[str, Any] = {part: {"own": {}} for part, choice in OPEN.items() if choice == key}
-    return config.replace(**own).set_all({**options, key: _TREATMENTS[key]})
 
 
 def _arms(study: Study) -> dict[str, dict[str, Any]]:

@@ -6,7 +6,7 @@ import dataclasses
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomli_w
 
@@ -52,6 +52,7 @@ def from_options(
     settings: Sequence[str] = (),
     bias_scale: float | None = None,
     plugins: Sequence[str] = (),
+    tta: Literal["mirror", "mirror+shift"] | None = None,
 ) -> Study:
     """The study that options of a command line describe; `settings` are like optim.epochs=3.
 
@@ -69,6 +70,7 @@ def from_options(
         config=nested(parse_settings(settings)),
         arms=arms,
         plugins=tuple(plugins),
+        tta=tta,
     )
     plan(study)
     return study
@@ -109,7 +111,7 @@ def _for_toml(value: Any, where: str) -> Any:
         return {
             key: _for_toml(each, f"{where}.{key}" if where else key)
             for key, each in value.items()
-            if where or each not in ({}, ())
+            if where or each not in ({}, (), None)
         }
     if isinstance(value, list | tuple):
         return [_for_toml(each, where) for each in value]

@@ -14,7 +14,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from physjax.config import Config, differences, to_dict
 from physjax.errors import UserError
 from physjax.records import EpochRecord, RecordError, Result, RunRecord, provenance
 from physjax.records.provenance import Origin
+from physjax.records.run import Share
 from physjax.study.design import Cell, Study, plan
 from physjax.study.files import read_toml, to_toml
 
@@ -40,6 +41,8 @@ class StudyRecord:
     """Why it failed: its loss became infinite or not a number."""
     origin: provenance.Origin | None = None
     """None where it was made before origins were recorded."""
+    test_accuracy_tta: Mapping[str, float] = field(default_factory=dict)
+    """By the views that probabilities were averaged over (`Study.tta`), of the final parameters."""
 
 
 def strip_machine_paths(cell: Cell, record: RunRecord, failure: str | None = None) -> StudyRecord:
@@ -176,12 +179,14 @@ class StudyFolder:
         epochs = ",\n".join(f"  {_json(dataclasses.asdict(e))}" for e in record.epochs)
         result = None if record.result is None else dataclasses.asdict(record.result)
         origin = None if record.origin is None else provenance.to_dict(record.origin)
+        tta = record.test_accuracy_tta
+        views = f'"test_accuracy_tta": {_json(dict(tta))},\n' if tta else ""
         # A line for every part and epoch: small, and a reader's diff shows what differs.
         text = (
             f'{{"cell": {_json(dataclasses.asdict(record.cell))},\n'
             f'"config": {_json(to_dict(record.config))},\n'
             f'"epochs": [\n{epochs}\n],\n'
-            f'"result": {_json(result)},\n'
+            f'"result": {_json(result)},\n{views}'
             f'"origin": {_json(origin)},\n'
             f'"failure": {_json(record.failure)}}}\n'
         )
@@ -199,6 +204,8 @@ class _File:
     failure: str | None
     origin: Origin | None = None
     """Records of earlier versions do not have it."""
+    test_accuracy_tta: dict[str, Share] = field(default_factory=dict)
+    """Nor this, nor those of studies that name no views."""
 
 
 def read_record(path: Path) -> StudyRecord:
@@ -218,6 +225,7 @@ def read_record(path: Path) -> StudyRecord:
         content.result,
         content.failure,
         content.origin,
+        content.test_accuracy_tta,
     )
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 
 from physjax import data, files
 from physjax.config import Config
-from physjax.errors import Interrupted, NotFinite
+from physjax.errors import Interrupted, NotFinite, UserError
 from physjax.records import RecordError, RunFolder
 from physjax.records.provenance import OriginError, way_out
 from physjax.study.design import Cell, Study
@@ -23,6 +23,7 @@ from physjax.study.folder import StudyRecord, strip_machine_paths
 from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
 from physjax.study.status import changed_runs, cost_model, run_status, validate
+from physjax.study.views import with_views, without_views
 from physjax.train import signals
 from physjax.train.loop import fit
 from physjax.train.setup import TrainSetup
@@ -38,7 +39,9 @@ def run_study(
 ) -> dict[Cell, StudyRecord]:
     """Run what is missing of `study`; all its records.
 
-    A run whose loss is not finite is recorded as failed, and the study goes on.
+    A run whose loss is not finite is recorded as failed, and the study goes on. A run that has
+    ended is evaluated over the study's views too, where it names some; so is one that ended before
+    it did, if its parameters are still there.
 
     Args:
       name: of the study.
@@ -82,6 +85,13 @@ def run_study(
         costs = cost_model(paths) if missing else None
         with StudyDisplay(name, len(runs), console) as display:
             display.say(f"study {name}: {len(runs)} runs, {len(done)} of them done")
+            for cell in without_views(study, done):
+                record = _evaluated_later(study, done[cell], local[cell], display)
+                if record is not None:
+                    folder.write(record)
+                    done[cell] = record
+                if caught.received:
+                    raise Interrupted(caught.received, folder.path, "between two evaluations")
             for number, cell in enumerate(missing):
                 assert costs is not None
                 seconds = [
@@ -90,6 +100,8 @@ def run_study(
                 display.begin(cell.name, len(done), seconds)
                 try:
                     record = _run(cell, local[cell], display, fresh)
+                    if without_views(study, {cell: record}):
+                        record = with_views(study, record, local[cell])
                 except files.Locked as error:
                     display.say(f"{cell.name} is left out for now: {error}", loud=True)
                     busy.append(cell.name)
@@ -121,6 +133,21 @@ def _run(cell: Cell, config: Config, display: StudyDisplay, fresh: bool) -> Stud
         record, failure = RunFolder.of(config).read(), error.reason
     # The config is the grid's: what reads a study knows no laws and compares values as they are.
     return strip_machine_paths(cell, replace(record, config=config), failure)
+
+
+def _evaluated_later(
+    study: Study, record: StudyRecord, config: Config, display: StudyDisplay
+) -> StudyRecord | None:
+    """`record` with its accuracy over the study's views; None where it cannot be had any more."""
+    try:
+        return with_views(study, record, config)
+    except UserError as error:
+        display.say(
+            f"{record.cell.name} has no accuracy over the views {study.tta!r}: {error}; to have it "
+            "trained again, remove its record",
+            loud=True,
+        )
+        return None
 
 
 def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]) -> None:

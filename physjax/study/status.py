@@ -15,6 +15,7 @@ from physjax.study.cost import CostModel, Estimate, finished_runs
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyRecord
 from physjax.study.paths import Paths
+from physjax.study.views import check_views
 from physjax.train.choices import without_effect
 from physjax.train.origin import current_origin
 from physjax.train.progress import format_seconds
@@ -45,6 +46,7 @@ def validate(study: Study) -> dict[Cell, Config]:
         data.resolve(config.data)
         for line in lines:
             idle.setdefault(line.partition(" ")[0], []).append(line)
+    check_views(study)
     for key, lines in idle.items():
         setting = get_setting(key)
         usual = setting.get(RECIPES[study.recipe])

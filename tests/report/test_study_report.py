@@ -21,6 +21,7 @@ from physjax.report import figures
 from physjax.report.frames import StudyFrames, arm_frame, difference_frame, study_frames
 from physjax.report.paper import is_the_papers
 from physjax.report.study import report_study
+from physjax.report.tables import latex_float
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyFolder
 
@@ -52,17 +53,18 @@ def test_tables_and_figures_of_a_study(tmp_path: Path) -> None:
     studies.write(tmp_path / "s", studies.study(), RUNS)
     written = report_study(tmp_path / "s")
     assert {p.name for p in written} == {
-        *("tables.md", "accuracy.csv", "differences.csv", "runs.csv"),
+        *("tables.md", "accuracy.csv", "differences.csv", "pairs.csv", "runs.csv"),
         *("accuracy_digits.png", "curves_cnn_digits.png", "differences.png"),
     }
     assert all(p.stat().st_size > 100 for p in written)
     text = tables(tmp_path / "s")
     assert "6 of 6 runs" in text
-    assert "Digits, 200 images, width 0.125, recipe smoke." in text
+    assert "Accuracy in percent. Digits, 200 images, width 0.125, recipe smoke, 2 epochs." in text
     assert "| Digits | cnn | none | 3 | 70.00 ± 10.00 | 80.00 | 60.00 ± 10.00 | 70.00 |\n" in text
     # Differences 3, 1 and 2 points: 2 ± 1, t(0.975, 2) = 4.3027, over sqrt(3): ± 2.484.
     assert "| Digits | cnn | ring − none | 3 | +2.00 ± 1.00 | −0.48 … +4.48 |" in text
     assert "| +3.33 % |\n" in text
+    assert "| Digits | cnn | ring − none | +3.00 | +1.00 | +2.00 |\n" in text
     assert "paper" not in text
     with (tmp_path / "s" / "differences.csv").open() as file:
         (line,) = csv.DictReader(file)
@@ -80,7 +82,7 @@ def test_columns_of_numbers_are_flush_right(tmp_path: Path) -> None:
     report_study(tmp_path / "s")
     rules = [line for line in tables(tmp_path / "s").splitlines() if line.startswith("|:-")]
     right = [[cell.endswith("-:") for cell in rule.strip("|").split("|")] for rule in rules]
-    assert right == [[False] * 3 + [True] * 5, [False] * 3 + [True] * 6]
+    assert right == [[False] * 3 + [True] * count for count in (5, 6, 3)]
 
 
 def test_only_whole_pairs_are_compared(tmp_path: Path) -> None:
@@ -165,7 +167,8 @@ def test_a_swept_axis_is_compared_value_by_value(tmp_path: Path) -> None:
     for value, difference in (("0.1", "+3.00"), ("0.2", "+1.00")):
         at = f"@learning_rate={value}"
         assert f"ring{at} − none{at} | 2 | {difference} ± 0.00 |" in text
-    assert text.count(" − none") == 2
+        assert f"ring{at} − none{at} | {difference} | {difference} |" in text
+    assert text.count(" − none") == 4
     assert "Not compared" not in text
 
 
@@ -215,14 +218,19 @@ def test_figures_hold_the_runs_and_the_intervals() -> None:
     def lines(plot: str) -> list[tuple[list[float], list[float]]]:
         fig = Figure()
         figures.FIGURES[plot][1](frames, fig)
-        return [(list(line.get_xdata()), list(line.get_ydata())) for line in fig.axes[0].lines]
+        drawn = [line for axes in fig.axes for line in axes.lines]
+        return [(list(line.get_xdata()), list(line.get_ydata())) for line in drawn]
 
     assert lines("accuracy")[0][1] == [0.5, 0.6, 0.7]
     differences = lines("differences")
     assert differences[0][0] == pytest.approx([3, 1, 2])
     assert differences[1][0] == pytest.approx([2])
     assert differences[2][0] == pytest.approx([2 - 2.4841, 2 + 2.4841], abs=1e-4)
-    assert lines("curves")[0] == ([1, 2], pytest.approx([0.3, 0.6]))
+    # Training and test loss, training and test accuracy; in each without the ring and with it.
+    curves = [values for epochs, values in lines("curves") if epochs == [1, 2]]
+    expected = [[2, 1], [2.5, 1.25], [0.35, 0.7], [0.3, 0.6]]
+    assert curves[::2] == [pytest.approx(values) for values in expected]
+    assert len(curves) == 8
 
 
 def test_learned_forces_have_a_figure_with_a_line_for_each_layer() -> None:
@@ -272,11 +280,29 @@ def test_many_arms_with_long_names_leave_room_for_what_is_drawn(tmp_path: Path) 
             assert inside is None or inside.get_window_extent().x0 >= box.x1
 
 
+def test_a_caption_names_what_all_runs_share() -> None:
+    by_model = {"alexnet": {"optim": {"epochs": 3}}}
+    planned = studies.study(models=("cnn", "alexnet"), seeds=(0,), by_model=by_model)
+    frames = frames_of(planned, {})
+    assert frames.title == "Digits, 200 images, width 0.125, recipe smoke"
+    titles = {name: part.title for name, part in frames.by(["model"])}
+    assert titles["cnn"] == "Digits, 200 images, width 0.125, recipe smoke, 2 epochs"
+    assert titles["alexnet"].endswith(", 3 epochs")
+
+
+def test_a_caption_in_latex_has_its_signs_escaped() -> None:
+    text = latex_float("95 % of `a_b` & more: ± 1", "body\n")
+    assert r"\caption{95 \% of \texttt{a\_b} \& more: $\pm$ 1}" in text
+    assert text.startswith("\\begin{table}\n")
+    assert text.endswith("body\n\\end{table}\n")
+
+
 def test_latex_has_booktabs_and_no_letter_that_pdflatex_does_not_know(tmp_path: Path) -> None:
     studies.write(tmp_path / "s", studies.study(), RUNS)
     assert tmp_path / "s" / "tables.tex" in report_study(tmp_path / "s", latex=True)
     text = (tmp_path / "s" / "tables.tex").read_text(encoding="ascii")
-    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 2
+    assert text.count(r"\toprule") == text.count(r"\bottomrule") == 3
+    assert r"\caption{Accuracy in percent. Digits, 200 images, width 0.125, recipe smoke," in text
     assert r"ring $-$ none" in text
     assert r"60.00 $\pm$ 10.00" in text
 

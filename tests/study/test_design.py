@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from helpers import studies
 from physjax.config import ConfigError, differences
-from physjax.study.design import Cell, Study, control_of, plan
+from physjax.study.controls import control_of, controls_of
+from physjax.study.design import Cell, Study, plan
 from physjax.study.files import from_options, read_toml, to_toml
 
 
@@ -218,6 +219,36 @@ def test_each_arm_has_the_control_that_differs_in_what_it_is_about() -> None:
         control = control_of(cell, runs)
         name = expected[cell.arm]
         assert control == (None if name is None else dataclasses.replace(cell, arm=name))
+
+
+def test_an_arm_with_a_law_is_also_compared_with_a_plain_one_whose_biases_learn_faster() -> None:
+    grid = studies.study(
+        models=("cnn", "alexnet"),
+        seeds=(0, 1),
+        arms={
+            "scaled-bias": {"optim": {"bias_scale": 16.0}},
+            "slow": {"optim": {"learning_rate": 0.01}},
+            "slow-scaled": {"optim": {"learning_rate": 0.01, "bias_scale": 16.0}},
+            "ring-slow": {"optim": {"learning_rate": 0.01}, "model": {"law": "ring"}},
+            "ring-scaled": {"optim": {"bias_scale": 16.0}, "model": {"law": "ring"}},
+            "coupled": {"rule": {"update_rule": "coupled", "gamma": 0.1}},
+        },
+    )
+    runs = plan(grid)
+    expected: dict[str, tuple[str, ...]] = {
+        "none": (),
+        "ring": ("none", "scaled-bias"),
+        "scaled-bias": ("none",),
+        "slow": ("none",),
+        "slow-scaled": ("none",),
+        "ring-slow": ("slow", "slow-scaled"),
+        # Its control is what the others have beside theirs.
+        "ring-scaled": ("scaled-bias",),
+        "coupled": ("none",),
+    }
+    for cell in runs:
+        wanted = tuple(dataclasses.replace(cell, arm=arm) for arm in expected[cell.arm])
+        assert controls_of(cell, runs) == wanted
 
 
 def test_a_laws_setting_is_swept_in_the_arms_with_a_law(tmp_path: Path) -> None:
