@@ -19,6 +19,7 @@ from physjax.models import AUXILIARY, MODELS, Classifier, build, init_variables
 from physjax.models.densenet import DenseNet
 from physjax.models.googlenet import Inception, _halve
 from physjax.models.resnet import BasicBlock
+from physjax.nn.conv import Conv
 
 FIELDS = {**SHORT, "vgg16": SHORT["vgg11"]}
 
@@ -122,7 +123,7 @@ def test_force_acts_after_every_norm_of_a_convolution() -> None:
     inception = jax.eval_shape(lambda: Inception(layer, (4, 5, 6, 7, 8, 9)).init(key, images))
     names = {"branch1", "branch2", "branch3", "branch4", "branch2_reduce", "branch3_reduce"}
     assert forces(inception) == names
-    densenet = DenseNet(3, layer, nn.Dense, norm, depths=(1, 1))
+    densenet = DenseNet(3, layer, Conv, nn.Dense, norm, depths=(1, 1))
     dense = jax.eval_shape(lambda: densenet.init(key, jnp.zeros((1, 8, 8, 3))))
     assert forces(dense) == {"block1_1_conv1", "block2_1_conv1"}
     # What is only collected is the kernel alone, and its norms stand alone.
