@@ -22,6 +22,9 @@ from physjax.train.loop import fit
 from physjax.train.trainer import Trainer
 
 
+pytestmark = pytest.mark.quick_compile
+
+
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An uninterrupted run of two epochs, with checkpoints at steps 10 and 20."""

@@ -21,6 +21,9 @@ from physjax.train.state import Metrics, init_state
 from physjax.train.step import train_step
 
 
+pytestmark = pytest.mark.quick_compile
+
+
 @pytest.fixture(scope="module")
 def digits() -> data.Dataset:
     return data.load(RECIPES["smoke"].data)
