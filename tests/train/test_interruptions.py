@@ -21,7 +21,6 @@ from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.loop import fit
 from physjax.train.trainer import Trainer
 
-
 pytestmark = pytest.mark.quick_compile
 
 

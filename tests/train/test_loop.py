@@ -25,7 +25,6 @@ from physjax.train.loop import fit
 from physjax.train.state import Metrics
 from physjax.train.trainer import Trainer
 
-
 pytestmark = pytest.mark.quick_compile
 
 

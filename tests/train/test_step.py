@@ -20,7 +20,6 @@ from physjax.train.sharding import place
 from physjax.train.state import Metrics, init_state
 from physjax.train.step import train_step
 
-
 pytestmark = pytest.mark.quick_compile
 
 
