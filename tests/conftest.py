@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import signal
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from physjax import runtime
 
@@ -26,14 +28,50 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0.3")
 
 import jax
 import pytest
+from jax._src import compiler
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+
+# A fifth of the time to compile, for programs that are not run for long. The fusions of XLA:CPU go
+# through one more compiler, and LLVM's passes take most of the rest.
+_QUICK = {
+    "xla_cpu_use_fusion_emitters": False,
+    "xla_backend_optimization_level": 0,
+    "xla_llvm_disable_expensive_passes": True,
+}
+for _name in runtime._unknown_flags(list(_QUICK)):
+    del _QUICK[_name]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files with slow tests come first, so that no worker is left with a long one at the end."""
     slow = Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: -slow[item.path])
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _compiler(request: pytest.FixtureRequest) -> Iterator[None]:
+    """In a module with the mark `quick_compile` XLA optimises next to nothing.
+
+    Neither in this process nor in those that it starts, so that what both compute is the same bit
+    for bit. Without what was compiled before, and after, in the other way.
+    """
+    if request.node.get_closest_marker("quick_compile") is None:
+        yield
+        return
+    options = compiler.get_compile_options
+
+    def quick(*given: Any, env_options_overrides: Any = None, **named: Any) -> Any:
+        overrides = {**_QUICK, **(env_options_overrides or {})}
+        return options(*given, env_options_overrides=overrides, **named)
+
+    flags = [f"--{name}={str(value).lower()}" for name, value in _QUICK.items()]
+    jax.clear_caches()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(compiler, "get_compile_options", quick)
+        patch.setenv("XLA_FLAGS", " ".join([os.environ["XLA_FLAGS"], *flags]))
+        yield
+    jax.clear_caches()
 
 
 @pytest.fixture(autouse=True)

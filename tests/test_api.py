@@ -19,6 +19,8 @@ from physjax.evaluate.record import RobustnessRecord
 from physjax.forces import LAWS
 from physjax.train.metrics import ClassificationMetrics
 
+pytestmark = pytest.mark.quick_compile
+
 LAW = physjax.ForceLaw(
     name="pull",
     equation="k[c] (y[c-1] - y[c])",

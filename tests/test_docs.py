@@ -30,6 +30,8 @@ from physjax.nn.physics import PhysicsLayer
 from physjax.ops.pool import max_pool
 from physjax.rules import RULES
 
+pytestmark = pytest.mark.quick_compile
+
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*(ROOT / folder / "README.md" for folder in (".", "benchmarks", "results"))]
 PAGES += sorted(ROOT.glob("docs/*.md"))

@@ -13,6 +13,8 @@ import pytest
 
 from physjax import runtime
 
+pytestmark = pytest.mark.quick_compile
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

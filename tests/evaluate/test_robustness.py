@@ -27,6 +27,8 @@ from physjax.train.loop import fit
 from physjax.train.predict import _move, _views
 from physjax.train.setup import TrainSetup
 
+pytestmark = pytest.mark.quick_compile
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

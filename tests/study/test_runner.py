@@ -34,6 +34,8 @@ from physjax.study.runner import run_study
 from physjax.study.status import format_eta, format_status, status, validate
 from physjax.train.state import init_state
 
+pytestmark = pytest.mark.quick_compile
+
 ROOT = Path(__file__).resolve().parents[2]
 
 

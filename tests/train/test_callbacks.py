@@ -19,6 +19,8 @@ from physjax.train.predict import Evaluation
 from physjax.train.state import Metrics
 from physjax.train.trainer import Trainer
 
+pytestmark = pytest.mark.quick_compile
+
 PARTS = {
     "data": {"holdout": 0.2, "test_examples": 100},
     "optim": {"epochs": 3},

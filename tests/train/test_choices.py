@@ -24,6 +24,8 @@ from physjax.train.choices import chosen_law, chosen_rule, resolve_choices
 from physjax.train.loop import fit, resolve
 from physjax.train.origin import current_origin
 
+pytestmark = pytest.mark.quick_compile
+
 DIVISIVE = Config().replace(model={"name": "cnn", "law": "divisive"})
 LONG = DIVISIVE.set("law.length", 4)
 

@@ -12,6 +12,8 @@ from physjax.nn.physics import DIAGNOSTICS, PhysicsLayer
 from physjax.rules import RULES
 from physjax.train.diagnostics import diagnostics, law_parameters
 
+pytestmark = pytest.mark.quick_compile
+
 
 def applied(law: str, shift: float, rule: str = "backprop") -> dict[str, dict[str, float]]:
     """Diagnostics of one layer whose law's parameters are `shift` above their start values."""

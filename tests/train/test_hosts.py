@@ -24,6 +24,8 @@ from physjax.records import RunFolder
 from physjax.train import multihost
 from physjax.train.multihost import HostError
 
+pytestmark = pytest.mark.quick_compile
+
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("-m", "physjax", "train", "--distributed")
 CHILD = (str(ROOT / "tests" / "helpers" / "on_hosts.py"),)

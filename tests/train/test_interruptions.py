@@ -21,6 +21,8 @@ from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.loop import fit
 from physjax.train.trainer import Trainer
 
+pytestmark = pytest.mark.quick_compile
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:

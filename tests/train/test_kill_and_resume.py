@@ -9,6 +9,8 @@ from rich.progress import Progress
 
 from kill_and_resume import kill_and_resume
 
+pytestmark = pytest.mark.quick_compile
+
 
 @pytest.mark.slow
 def test_a_real_run_ends_the_same_whenever_it_is_killed(tmp_path: Path) -> None:

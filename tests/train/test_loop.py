@@ -25,6 +25,8 @@ from physjax.train.loop import fit
 from physjax.train.state import Metrics
 from physjax.train.trainer import Trainer
 
+pytestmark = pytest.mark.quick_compile
+
 
 @pytest.fixture(scope="module")
 def whole(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, RunRecord]:

@@ -34,6 +34,8 @@ from physjax.study.status import format_status, status
 from physjax.train.loop import fit
 from physjax.train.origin import SETTINGS, check_code, current_origin
 
+pytestmark = pytest.mark.quick_compile
+
 LAW = """
 from physjax.forces import ForceLaw
 

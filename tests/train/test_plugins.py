@@ -32,6 +32,8 @@ from physjax.train import plugins
 from physjax.train.loop import fit, resolve
 from physjax.train.plugins import load_plugins
 
+pytestmark = pytest.mark.quick_compile
+
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
 BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
 LAW, RULE, OPTIMIZER, BASE, DATA = BLOCKS

@@ -14,6 +14,8 @@ from physjax.study.progress import StudyDisplay
 from physjax.train.loop import fit
 from physjax.train.progress import Display, Pace, format_seconds
 
+pytestmark = pytest.mark.quick_compile
+
 NAME = "densenet-ring-fashion_mnist-paper-seed4294967295-1a2b3c"
 PHASES = ("compiling", "training", "saving", "evaluating")
 

@@ -21,6 +21,8 @@ from physjax.train.sharding import place
 from physjax.train.state import Metrics, init_state
 from physjax.train.step import select_batch, train_step
 
+pytestmark = pytest.mark.quick_compile
+
 
 @pytest.fixture(scope="module")
 def digits() -> data.Dataset:
