@@ -26,7 +26,7 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     step = 0.8 / len(names)
     width = len(models) * max(1.05, 0.38 * len(names))
     labelled = plotting.label_width([*names, "paper, mean"])
-    fig.set_size_inches(max(5.0, 1.7 + width + labelled), max(4.3, 0.6 + 0.24 * len(names)))
+    fig.set_size_inches(max(6.0, 1.7 + width + labelled), max(4.3, 0.6 + 0.24 * len(names)))
     axes = fig.subplots()
     labels: dict[str, Any] = {}
     for arm in arms.itertuples():
@@ -113,14 +113,14 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
         where = f" ({line.dataset})" if several else ""
         labels.append(f"{line.model}, {line.arm} − {line.control}{where}")
     axes.axvline(0, color="k", linewidth=1)
-    fig.set_size_inches(5.0 + plotting.label_width(labels), 1.8 + 0.42 * len(labels))
+    fig.set_size_inches(5.0 + plotting.label_width(labels), 2.0 + 0.42 * len(labels))
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
     axes.set(xlabel="difference in test accuracy [percentage points]")
-    shown = "mean, 95 % t interval (solid) and bootstrap (dotted)"
     fig.suptitle(
-        f"{frames.title}\narm minus control, by seed; {_over(frames, shown)}",
+        f"{frames.title}\narm minus control, paired by seed; {_over(frames, 'mean')}\n"
+        "95 % intervals: t solid, bootstrap dotted",
         wrap=True,
     )
 
