@@ -30,17 +30,9 @@ import jax
 import pytest
 from jax._src import compiler
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
+from helpers.compiling import QUICK
 
-# A fifth of the time to compile, for programs that are not run for long. The fusions of XLA:CPU go
-# through one more compiler, and LLVM's passes take most of the rest.
-_QUICK = {
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-for _name in runtime._unknown_flags(list(_QUICK)):
-    del _QUICK[_name]
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,10 +54,10 @@ def _compiler(request: pytest.FixtureRequest) -> Iterator[None]:
     options = compiler.get_compile_options
 
     def quick(*given: Any, env_options_overrides: Any = None, **named: Any) -> Any:
-        overrides = {**_QUICK, **(env_options_overrides or {})}
+        overrides = {**QUICK, **(env_options_overrides or {})}
         return options(*given, env_options_overrides=overrides, **named)
 
-    flags = [f"--{name}={str(value).lower()}" for name, value in _QUICK.items()]
+    flags = [f"--{name}={str(value).lower()}" for name, value in QUICK.items()]
     jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "get_compile_options", quick)
