@@ -19,6 +19,9 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
+# The linear algebra of SciPy, which JAX calls too. Where other processes hold the cores, its threads
+# wait for each other far longer than they work on matrices as small as those here.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What one test has compiled, the others, and the processes that they start, need not compile again.
 # JAX locks its cache where that has a limit, so that nobody reads what another one half wrote.
 _COMPILED = Path(__file__).resolve().parents[1] / ".pytest_cache" / "compiled"
@@ -30,17 +33,9 @@ import jax
 import pytest
 from jax._src import compiler
 
-jax.config.update("jax_numpy_rank_promotion", "raise")
+from helpers.compiling import QUICK
 
-# A fifth of the time to compile, for programs that are not run for long. The fusions of XLA:CPU go
-# through one more compiler, and LLVM's passes take most of the rest.
-_QUICK = {
-    "xla_cpu_use_fusion_emitters": False,
-    "xla_backend_optimization_level": 0,
-    "xla_llvm_disable_expensive_passes": True,
-}
-for _name in runtime._unknown_flags(list(_QUICK)):
-    del _QUICK[_name]
+jax.config.update("jax_numpy_rank_promotion", "raise")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -62,10 +57,10 @@ def _compiler(request: pytest.FixtureRequest) -> Iterator[None]:
     options = compiler.get_compile_options
 
     def quick(*given: Any, env_options_overrides: Any = None, **named: Any) -> Any:
-        overrides = {**_QUICK, **(env_options_overrides or {})}
+        overrides = {**QUICK, **(env_options_overrides or {})}
         return options(*given, env_options_overrides=overrides, **named)
 
-    flags = [f"--{name}={str(value).lower()}" for name, value in _QUICK.items()]
+    flags = [f"--{name}={str(value).lower()}" for name, value in QUICK.items()]
     jax.clear_caches()
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(compiler, "get_compile_options", quick)

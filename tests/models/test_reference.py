@@ -17,6 +17,7 @@ import optax
 import pytest
 from flax import linen as nn
 
+from helpers.compiling import QUICK
 from helpers.short import cut
 from physjax.config import RECIPES, ModelConfig
 from physjax.data import DATASETS, DatasetInfo, augment
@@ -245,8 +246,8 @@ def test_every_base_has_pytorchs_gradients(
 
     single = ours(jnp.float32)
     with jax.enable_x64(True):
-        # What is wrong by more than rounding is so without optimisation too, in half the time.
-        double = ours(jnp.float64, compiler_options={"xla_backend_optimization_level": 0})
+        # What is wrong by more than rounding is so without optimisation too.
+        double = ours(jnp.float64, compiler_options=QUICK)
 
     for module in (alexnet, base, cnn, googlenet, speedrun, vgg):
         assert module.max_pool is pool.max_pool

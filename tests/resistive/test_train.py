@@ -186,7 +186,6 @@ def test_power_efficient_learning_reaches_the_published_precision() -> None:
     assert record.relative_error < 1e-10
 
 
-@pytest.mark.slow
 def test_three_digits() -> None:
     accuracy = run_preset(PresetOptions("digits")).record.test_accuracy
     assert accuracy is not None

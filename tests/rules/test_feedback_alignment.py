@@ -78,12 +78,12 @@ def test_the_basic_cnn_learns_the_digits(tmp_path: Path) -> None:
     config = recipe("standard").replace(
         data={"dataset": "digits"},
         augment={"crop": "none", "cutout": 0},
-        model={"name": "cnn", "width": 0.5, "dropout": 0.0},
-        optim={"epochs": 8, "batch_size": 32, "learning_rate": 0.02},
+        model={"name": "cnn", "width": 0.25, "dropout": 0.0},
+        optim={"epochs": 6, "batch_size": 32, "learning_rate": 0.02},
         rule={"update_rule": "feedback-alignment"},
         run={"runs_dir": str(tmp_path)},
     )
     result = fit(config, console=Console(quiet=True)).result
     assert result is not None
-    # By chance 0.1; measured 0.96.
+    # By chance 0.1; measured 0.95.
     assert result.test_accuracy > 0.9

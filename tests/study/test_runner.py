@@ -18,6 +18,7 @@ import pytest
 from rich.console import Console
 
 from helpers import studies
+from physjax import runtime
 from physjax.config import ConfigError
 from physjax.data import DataError
 from physjax.errors import Interrupted
@@ -419,7 +420,8 @@ def test_a_study_that_is_killed_again_and_again_loses_nothing_and_does_nothing_t
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "PYTHONUNBUFFERED": "1"},
+            # With malloc's settings there from the start the command does not start itself again.
+            env={**os.environ, **runtime.environment(), "PYTHONUNBUFFERED": "1"},
         )
         assert process.stdout is not None
         while not reached():

@@ -19,6 +19,7 @@ import pytest
 
 from helpers.on_hosts import first_steps
 from helpers.runs import assert_same
+from physjax import runtime
 from physjax.cli import common
 from physjax.records import RunFolder
 from physjax.train import multihost
@@ -57,7 +58,9 @@ def hosts(
         started = []
         for number in range(of) if numbers is None else numbers:
             environment = {
+                # With malloc's settings there from the start no host starts itself again.
                 **os.environ,
+                **runtime.environment(),
                 "XLA_FLAGS": flags,
                 "JAX_COORDINATOR_ADDRESS": address,
                 "JAX_NUM_PROCESSES": str(of),
