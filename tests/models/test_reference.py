@@ -17,39 +17,19 @@ import optax
 import pytest
 from flax import linen as nn
 
+from helpers.random_params import random_like
 from helpers.short import cut
 from physjax.config import RECIPES, ModelConfig
-from physjax.data import DATASETS, DatasetInfo, augment
-from physjax.models import MODELS, alexnet, base, build, cnn, googlenet, vgg
-from physjax.ops import pool
-from physjax.train.setup import TrainSetup
+from physjax.data import DATASETS, DatasetInfo
+from physjax.models import MODELS, build
+from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.state import init_state
-from physjax.train.step import train_step
+from physjax.train.step import select_batch, train_step
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing: install the extra `bench`")
 reference = pytest.importorskip("helpers.torch_reference")
 
 pytestmark = pytest.mark.slow
-
-
-def random_like(shapes: Any, seed: int) -> Any:
-    """Parameters that are nowhere at their start values, of sizes that keep activations alive."""
-    rng = np.random.default_rng(seed)
-
-    def draw(path: Any, shape: jax.ShapeDtypeStruct) -> np.ndarray:
-        noise = rng.normal(size=shape.shape)
-        name = path[-1].key
-        if name == "kernel":
-            noise = noise * np.sqrt(2 / np.prod(shape.shape[:-1]))
-        elif name in ("scale", "interaction_strength"):
-            noise = {"scale": 1.0, "interaction_strength": 2.8}[name] + 0.1 * noise
-        elif name == "exponents":
-            noise = 0.2 + 0.1 * noise
-        else:
-            noise = 0.1 * noise
-        return np.asarray(noise, np.float32)
-
-    return jax.tree_util.tree_map_with_path(draw, shapes)
 
 
 def errors(got: Any, expected: Any) -> dict[str, float]:
@@ -117,8 +97,15 @@ def test_the_network_of_the_paper_is_the_authors_one_in_pytorch() -> None:
             assert torch.norm(got - want) <= 2e-5 * torch.norm(want), (layer, name)
 
 
-def test_ten_steps_of_the_papers_recipe_are_pytorchs_ones() -> None:
-    """The real train step, a quarter as wide, without what is random in it."""
+def test_twenty_steps_of_the_papers_recipe_are_pytorchs_ones() -> None:
+    """The real train step on what the recipe makes of its images, at full width, without dropout.
+
+    Random resized crops, mirroring and ImageNet's normalisation as the recipe has them; PyTorch
+    sees the batches that the step saw. In float32 the two sum in another order, which moves a loss
+    by about 1e-6 of its size; twenty steps with momentum make it 1e-5, and the bound is ten times
+    that. A parameter is compared as a whole, by the norm of the difference over its own, since
+    single entries pass through zero.
+    """
     spec = DATASETS["cifar10"]
     info = DatasetInfo(
         **{name: getattr(spec, name) for name in ("name", "title", "num_classes", "class_names")},
@@ -128,12 +115,8 @@ def test_ten_steps_of_the_papers_recipe_are_pytorchs_ones() -> None:
         fingerprint="",
         notice="",
     )
-    paper = RECIPES["paper"]
-    config = dataclasses.replace(
-        paper,
-        model=dataclasses.replace(paper.model, name="physics", dropout=0.0, width=0.25),
-        augment=dataclasses.replace(paper.augment, crop="none", mirror=False),
-        optim=dataclasses.replace(paper.optim, batch_size=4),
+    config = RECIPES["paper"].replace(
+        model={"name": "physics", "dropout": 0.0}, optim={"batch_size": 4}
     )
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (40, 32, 32, 3), np.uint8)
@@ -143,25 +126,38 @@ def test_ten_steps_of_the_papers_recipe_are_pytorchs_ones() -> None:
     # Half as large as elsewhere: with these forces a rate of 0.01 would leave all bounds.
     params = jax.tree.map(lambda v: v / 2, random_like(state.params, 1))
     state = state.replace(params=jax.tree.map(jnp.asarray, params))
-    step = jax.jit(partial(train_step, setup))
-    sums = [0.0]
-    for _ in range(10):
-        state = step(state, images, labels, np.arange(40))
-        sums.append(float(state.metrics.loss_sum))
+    step = jax.jit(partial(train_step, setup), donate_argnums=0)
+    select = jax.jit(partial(select_batch, setup, shard=0))
+    batches, sums = [], [0.0]
+    for epoch in range(2):
+        order = shuffle_indices(0, epoch, 40)
+        for _ in range(10):
+            batches.append(jax.tree.map(np.array, select(state, images, labels, order)))
+            state = step(state, images, labels, order)
+            sums.append(float(state.metrics.loss_sum))
 
-    seen = augment.apply({}, jnp.asarray(images), config.augment, 224, info.mean, info.std)
-    batches = torch.from_numpy(np.array(seen)).permute(0, 3, 1, 2).split(4)
-    network = paper_network(params, 0.25)
+    network = paper_network(params, 1.0)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.01, momentum=0.9)
     losses = []
-    for batch, targets in zip(batches, torch.from_numpy(labels).long().split(4), strict=True):
-        loss = torch.nn.functional.cross_entropy(network(batch), targets)
+    for batch in batches:
+        logits = network(torch.from_numpy(batch.inputs).permute(0, 3, 1, 2))
+        loss = torch.nn.functional.cross_entropy(logits, torch.from_numpy(batch.targets).long())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
         losses.append(loss.item())
     np.testing.assert_allclose(np.diff(sums) / 4, losses, rtol=1e-4)
     assert np.ptp(losses) > 0.1, losses
+    own = dict(network.named_parameters())
+    for layer, values in state.params.items():
+        for name, value in values.items():
+            want = own[reference.torch_name(layer, name)].detach()
+            start = reference.to_torch(layer, name, params[layer][name])
+            got = reference.to_torch(layer, name, value)
+            error = float(torch.norm(got - want) / torch.norm(want))
+            way = float(torch.norm(got - want) / torch.norm(want - start))
+            print(layer, name, error, way)
+            assert error < 1e-4, (layer, name)
 
 
 # Every base with forces.
@@ -187,10 +183,6 @@ else, and what sets a base apart is in its first blocks."""
 def test_no_network_of_the_registry_is_left_out() -> None:
     tried = {MODELS[name].networks[size] for name, size, *_ in CASES}
     assert {network for spec in MODELS.values() for network in spec.networks.values()} == tried
-
-
-def flax_pool(x: jax.Array, window: Any, strides: Any = None, padding: Any = "VALID") -> jax.Array:
-    return nn.max_pool(x, tuple(window), strides or tuple(window), padding)
 
 
 # The general law where there is one network, or two; the constant one in the other of the two.
@@ -247,9 +239,7 @@ def test_every_base_has_pytorchs_gradients(
         # What is wrong by more than rounding is so without optimisation too, in half the time.
         double = ours(jnp.float64, compiler_options={"xla_backend_optimization_level": 0})
 
-    for module in (alexnet, base, cnn, googlenet, vgg):
-        assert module.max_pool is pool.max_pool
-        monkeypatch.setattr(module, "max_pool", flax_pool)
+    reference.use_flax_pools(monkeypatch)
     with jax.enable_x64(True):
         plain = build(dataclasses.replace(config, conv="direct"), 5, dtype=jnp.float64)
         values = jax.tree.map(lambda v: jnp.asarray(v, jnp.float64), params)
