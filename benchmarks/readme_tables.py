@@ -44,20 +44,24 @@ def spread(ratio: float, quartiles: list[float]) -> str:
 
 
 def train_step() -> None:
-    """Images per second of train steps, and physjax's advantage."""
+    """Images per second of physjax's train steps, and its advantage over each of the others."""
     record = read("train_step")
-    rows = [["batch " + str(record["batch"]), "images/s", "speed-up by physjax", "peak MiB"]]
+    labels = list(dict.fromkeys(label for sides in record["models"].values() for label in sides))
+    others = [label for label in labels if label != "physjax"]
+    heads = [f"x {label.removeprefix('PyTorch ')}" for label in others]
+    rows = [[f"batch {record['batch']}", "physjax, images/s", *heads, "MiB", "float32: MiB"]]
     for model, sides in record["models"].items():
-        for label, row in sides.items():
-            rows.append(
-                [
-                    f"{model}: {label}",
-                    f"{row['images_per_second']:,.0f}",
-                    spread(row["physjax_is_times_as_fast"], row["quartiles"]),
-                    f"{row['peak_memory_mib']:,.0f}",
-                ]
-            )
+        ratios = [
+            spread(sides[label]["physjax_is_times_as_fast"], sides[label]["quartiles"])
+            if label in sides
+            else "–"
+            for label in others
+        ]
+        memory = [f"{sides[k]['peak_memory_mib']:,.0f}" for k in ("physjax", "PyTorch float32")]
+        rows.append([model, f"{sides['physjax']['images_per_second']:,.0f}", *ratios, *memory])
     table(*rows)
+    for label, why in record.get("left_out", {}).items():
+        print(f"{label} left out: {why}.\n")
 
 
 def inference() -> None:
@@ -188,13 +192,19 @@ def loop_overhead() -> None:
 
 
 def time_to_accuracy() -> None:
-    """Seconds of training until a test accuracy."""
+    """Seconds of training until an accuracy."""
     record = read("time_to_accuracy")
-    rows = [["run", "device", *(f"{level:.0%}" for level in record["levels"])]]
+    of_records = "machine" not in record
+    levels = [f"{level:.0%}" for level in record["levels"]]
+    rows = [["run", *(["device"] if of_records else []), *levels]]
     for name, run in record["runs"].items():
+        if "left_out" in run:
+            rows.append([f"{name} left out: {run['left_out']}", *("" for _ in levels)])
+            continue
         seconds = ["–" if t is None else f"{t:.0f} s" for t in run["seconds"].values()]
-        device = f"{run['device']['kind']}, {run['device']['host_cores']} cores"
-        rows.append([name, device, *seconds])
+        if of_records:
+            seconds.insert(0, f"{run['device']['kind']}, {run['device']['host_cores']} cores")
+        rows.append([name, *seconds])
     table(*rows)
 
 

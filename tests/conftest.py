@@ -19,8 +19,8 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 os.environ.setdefault("JAX_PLATFORMS", "cpu")
 os.environ.setdefault("MPLBACKEND", "Agg")
-# The linear algebra of SciPy, which JAX calls too. Where other processes hold the cores, its threads
-# wait for each other far longer than they work on matrices as small as those here.
+# The linear algebra of SciPy, which JAX calls too. Where other processes hold the cores, its
+# threads wait for each other far longer than they work on matrices as small as those here.
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 # What one test has compiled, the others, and the processes that they start, need not compile again.
 # JAX locks its cache where that has a limit, so that nobody reads what another one half wrote.

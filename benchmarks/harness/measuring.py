@@ -73,19 +73,11 @@ def race(
 
     The others wait, idle. What else the machine does hits all of them alike.
     """
-    context = multiprocessing.get_context("spawn")
-    processes, pipes, setups, calls = [], {}, {}, {}
-    try:
+    pipes, setups, calls = {}, {}, {}
+    with contextlib.ExitStack() as processes:
         for contestant in contestants:
-            ours, theirs = context.Pipe()
-            process = context.Process(
-                target=_serve, args=(theirs, contestant.make, contestant.arguments), daemon=True
-            )
             start = time.perf_counter()
-            with _environment(contestant.environment):
-                process.start()
-            theirs.close()
-            processes.append(process)
+            ours = processes.enter_context(_process(_serve, contestant))
             pipes[contestant.label] = ours
             ours.recv()
             setups[contestant.label] = time.perf_counter() - start
@@ -102,25 +94,52 @@ def race(
             pipe.send(0)
             outcomes[label] = Outcome(seconds[label], setups[label], pipe.recv())
         return outcomes
-    finally:
-        for process in processes:
-            process.terminate()
-            process.join()
+
+
+def in_turns(contestants: Sequence[Contestant], rounds: int) -> Iterator[dict[str, Any]]:
+    """What the contestants' calls return, round by round: each is called once in a round.
+
+    As in :func:`race` each has a process of its own, and the others wait, idle.
+    """
+    with contextlib.ExitStack() as processes:
+        pipes = {}
+        for contestant in contestants:
+            pipes[contestant.label] = processes.enter_context(_process(_report, contestant))
+            # One after the other, so that none compiles beside another one.
+            pipes[contestant.label].recv()
+        for _ in range(rounds):
+            found = {}
+            for label, pipe in pipes.items():
+                time.sleep(_REST_SECONDS)
+                pipe.send("call")
+                found[label] = pipe.recv()
+            yield found
 
 
 def alone(contestant: Contestant) -> Any:
     """What the contestant's function returns, called once in a process of its own."""
+    with _process(_answer, contestant) as pipe:
+        return pipe.recv()
+
+
+@contextlib.contextmanager
+def _process(
+    target: Callable[[Connection, Contestant], None], contestant: Contestant
+) -> Iterator[Connection]:
+    """The pipe to a process that runs `target`, and is ended when the context is left."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
-    process = context.Process(target=_answer, args=(theirs, contestant), daemon=True)
+    process = context.Process(target=target, args=(theirs, contestant), daemon=True)
     with _environment(contestant.environment):
         process.start()
     theirs.close()
     try:
-        return ours.recv()
+        yield ours
     finally:
         process.terminate()
         process.join()
+        process.close()
+        ours.close()
 
 
 def _named(make: str) -> Callable[..., Any]:
@@ -133,8 +152,15 @@ def _answer(pipe: Connection, contestant: Contestant) -> None:
     pipe.send(_named(contestant.make)(**contestant.arguments))
 
 
-def _serve(pipe: Connection, make: str, arguments: dict[str, Any]) -> None:
-    call = _named(make)(**arguments)
+def _report(pipe: Connection, contestant: Contestant) -> None:
+    call = _named(contestant.make)(**contestant.arguments)
+    pipe.send("ready")
+    while pipe.recv():
+        pipe.send(call())
+
+
+def _serve(pipe: Connection, contestant: Contestant) -> None:
+    call = _named(contestant.make)(**contestant.arguments)
     call()
     pipe.send("ready")
     while calls := pipe.recv():

@@ -110,6 +110,61 @@ def train(
     return step
 
 
+def epochs(config: dict[str, Any]) -> Callable[[], dict[str, float]]:
+    """Trains an epoch whenever it is called: seconds, and accuracy on the validation images.
+
+    Compiling comes before the first call; its seconds stand in every answer.
+
+    Args:
+      config: as `physjax.config.to_dict` gives it, with images held out.
+    """
+    import time
+
+    import jax
+
+    from physjax import data, runtime
+    from physjax.config import from_dict
+    from physjax.train.compiled import CompiledSteps
+    from physjax.train.setup import TrainSetup
+    from physjax.train.sharding import place
+    from physjax.train.state import init_state
+
+    whole = from_dict(config)
+    dataset = data.load(whole.data)
+    what = TrainSetup(whole, dataset.info, len(dataset.train))
+    state = place(what, init_state(what, dataset.train.images))
+    steps = CompiledSteps(what, dataset)
+    start = time.perf_counter()
+    for _ in steps.compile(state, 1):
+        runtime.trim_memory()
+    compiling = time.perf_counter() - start
+    done = 0
+
+    def epoch() -> dict[str, float]:
+        nonlocal state, done
+        start = time.perf_counter()
+        order = steps.shuffle(state.seed, done)
+        for _ in range(what.steps_per_epoch):
+            state = jax.block_until_ready(steps.train(state, order, 1))
+        seconds = time.perf_counter() - start
+        done += 1
+        metrics = steps.evaluate(state.variables, "validation", lambda: None).metrics
+        return {"seconds": seconds, "accuracy": metrics.accuracy, "compile_seconds": compiling}
+
+    return epoch
+
+
+def parameter_count(**model: Any) -> int:
+    """Trainable numbers of a network; `model`: fields of its config."""
+    import jax
+
+    from physjax.train.state import init_state
+
+    what = setup(**model)
+    params = jax.eval_shape(lambda: init_state(what).params)
+    return sum(x.size for x in jax.tree.leaves(params))
+
+
 def predict(batch_size: int = 500, folded: bool = True, **model: Any) -> Callable[[], Any]:
     """Probabilities of a batch of uint8 images, by the network as it stands or folded."""
     import dataclasses

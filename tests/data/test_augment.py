@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import jax
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from scipy import stats
 
-from physjax.config import AugmentConfig, ConfigError
+from physjax.config import RECIPES, AugmentConfig, ConfigError
 from physjax.data import augment
 
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
@@ -84,27 +85,58 @@ def test_cutout_centres_are_uniform_over_the_output() -> None:
     assert_uniform(drawn["cutout_column"], 0, 23)
 
 
-def test_resized_boxes_follow_torchvision() -> None:
-    """Against the published rule (area uniform, aspect log-uniform, first fit), drawn by NumPy."""
-    drawn = draw(20_000, AugmentConfig(crop="resized", cutout=0))
-    for corner, side in (("top", "height"), ("left", "width")):
-        assert drawn[corner].min() == 0
-        assert (drawn[corner] + drawn[side]).max() == 32
-        assert drawn[side].min() >= 1
-    rng = np.random.default_rng(0)
-    expected: list[tuple[int, int]] = []
-    while len(expected) < 20_000:
-        area, aspect = 1024 * rng.uniform(0.08, 1), np.exp(rng.uniform(*np.log([3 / 4, 4 / 3])))
-        box = round(np.sqrt(area / aspect)), round(np.sqrt(area * aspect))
-        if max(box) <= 32:
-            expected.append(box)
-    for values, reference in zip(
-        (drawn["height"], drawn["width"]), np.transpose(expected), strict=True
-    ):
-        assert stats.ks_2samp(values, reference).pvalue > 1e-3
+def torchvisions_boxes(rng: np.random.Generator, count: int, size: int) -> np.ndarray:
+    """(top, left, height, width) as RandomResizedCrop.get_params defines them, one by one."""
+    found = []
+    for _ in range(count):
+        box = (0, 0, size, size)
+        for _ in range(10):
+            area = size * size * rng.uniform(0.08, 1.0)
+            aspect = math.exp(rng.uniform(math.log(3 / 4), math.log(4 / 3)))
+            width, height = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+            if 0 < width <= size and 0 < height <= size:
+                top = rng.integers(0, size - height + 1)
+                box = (top, rng.integers(0, size - width + 1), height, width)
+                break
+        found.append(box)
+    return np.array(found)
+
+
+def test_the_papers_boxes_follow_torchvision() -> None:
+    """RandomResizedCrop(224) and RandomHorizontalFlip(), against their definition drawn by NumPy.
+
+    Of 20,000 boxes each: sides, area, aspect and centre by Kolmogorov and Smirnov's test, and the
+    flip by its count. All is seeded: a p value of 1e-3 is no chance that the test takes.
+    """
+    config = RECIPES["paper"].augment
+    drawn = draw(20_000, config, out_size=224)
+    assert set(drawn) == {"top", "left", "height", "width", "mirror"}
+    boxes = np.stack([drawn[name] for name in ("top", "left", "height", "width")], axis=1)
+    assert (boxes[:, :2] + boxes[:, 2:]).max() == 32
+    assert boxes[:, :2].min() == 0
+    assert boxes[:, 2:].min() >= 1
+
+    def features(boxes: np.ndarray) -> dict[str, np.ndarray]:
+        top, left, height, width = boxes.T.astype(float)
+        return {
+            "height": height,
+            "width": width,
+            "area": height * width,
+            "aspect": width / height,
+            "centre, down": top + height / 2,
+            "centre, across": left + width / 2,
+        }
+
+    ours = features(boxes)
+    theirs = features(torchvisions_boxes(np.random.default_rng(0), 20_000, 32))
+    for name, values in ours.items():
+        assert stats.ks_2samp(values, theirs[name]).pvalue > 1e-3, name
     # Given the side, the corner is uniform over the places where the box fits.
     assert_uniform(drawn["top"][drawn["height"] == 24], 0, 8)
     assert_uniform(drawn["left"][drawn["width"] == 24], 0, 8)
+    assert stats.binomtest(int(drawn["mirror"].sum()), 20_000).pvalue > 1e-3
+    for name, values in ours.items():
+        assert abs(np.corrcoef(values, drawn["mirror"])[0, 1]) < 0.03, name
 
 
 def test_a_box_that_never_fits_becomes_the_whole_image(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,6 +273,40 @@ def test_preprocess_imagenet_is_resize_256_centre_crop_224() -> None:
     )
     expected = normalised(resized[16:240, 16:240], (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
     np.testing.assert_allclose(result[0], expected, atol=1e-4)
+
+
+def pillows_chain(image: Image.Image, size: tuple[int, int]) -> np.ndarray:
+    """Resize(size) of an 8-bit image as torchvision does it, and ToTensor()."""
+    return np.asarray(image.resize(size, Image.Resampling.BILINEAR), np.float64) / 255
+
+
+def test_the_papers_pixels_are_those_of_torchvisions_chain() -> None:
+    """The recipe's transforms of 8-bit images, training and evaluation, with all that they round.
+
+    Pillow rounds to whole levels after each direction, physjax not at all: what is left is one
+    level of 255 at most, and 0.3 on average. Pillow smooths before it shrinks (torchvision's
+    `antialias`); here 32 pixels or fewer become 224 or 256, where smoothing is no change.
+    """
+    config = RECIPES["paper"].augment
+    mean, std = np.array(augment.IMAGENET_MEAN), np.array(augment.IMAGENET_STD)
+    images = photos(24)
+    drawn = draw(24, config, out_size=224)
+    made = apply(draws_of(**drawn), jnp.asarray(images), config, 224, MEAN, STD)
+    seen = preprocess(jnp.asarray(images), 224, MEAN, STD, config)
+    assert drawn["mirror"].any()
+    assert not drawn["mirror"].all()
+    for i, image in enumerate(images):
+        top, left, height, width = (drawn[k][i] for k in ("top", "left", "height", "width"))
+        whole = Image.fromarray(image)
+        crop = whole.crop((left, top, left + width, top + height))
+        expected = pillows_chain(crop, (224, 224))
+        if drawn["mirror"][i]:
+            expected = expected[:, ::-1]
+        centre = pillows_chain(whole, (256, 256))[16:240, 16:240]
+        for got, wanted in ((made[i], expected), (seen[i], centre)):
+            levels = 255 * np.abs(np.asarray(got, np.float64) * std + mean - wanted)
+            assert levels.max() < 1.01
+            assert levels.mean() < 0.4
 
 
 def test_preprocess_without_resized_crops_keeps_the_whole_image() -> None:

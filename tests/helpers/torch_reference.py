@@ -11,9 +11,14 @@ from typing import Any
 
 import jax
 import numpy as np
+import pytest
 import torch
+from flax import linen
 from jax.extend import core
 from torch import nn
+
+from physjax.models import alexnet, base, cnn, googlenet, speedrun, vgg
+from physjax.ops import pool
 
 
 class PhysicsConv2d(nn.Module):
@@ -82,6 +87,17 @@ def to_torch(layer: str, parameter: str, value: Any) -> torch.Tensor:
 
 
 # Any network: the operations that JAX traced, one by one in PyTorch.
+
+
+def flax_pool(x: jax.Array, window: Any, strides: Any = None, padding: Any = "VALID") -> jax.Array:
+    return linen.max_pool(x, tuple(window), strides or tuple(window), padding)
+
+
+def use_flax_pools(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the models pool by Flax's operations, which have counterparts here."""
+    for module in (alexnet, base, cnn, googlenet, speedrun, vgg):
+        assert module.max_pool is pool.max_pool
+        monkeypatch.setattr(module, "max_pool", flax_pool)
 
 
 def run(jaxpr: core.Jaxpr, consts: Sequence[torch.Tensor], *inputs: torch.Tensor) -> list[Any]:

@@ -1,0 +1,199 @@
+"""physjax's recipes in PyTorch: optimiser, schedule and augmentation that a config asks for.
+
+What it cannot do it refuses (:func:`check`), so that no two recipes are compared under one name.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import nn
+
+from harness.torch_layers import LAWS, Layer
+from physjax.config import Config, ConfigError, OptimConfig, settings_of
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+"""Mean and standard deviation of the channels for normalize=imagenet."""
+
+Able = Callable[[Any], bool]
+
+
+def _any(value: Any) -> bool:
+    return True
+
+
+def _one_of(*values: Any) -> Able:
+    return lambda value: value in values
+
+
+def _nothing(value: Any) -> bool:
+    """A value that switches its field off."""
+    return value in (None, False, 0, "", "none", ())
+
+
+_ABLE: dict[str, Able] = {
+    **dict.fromkeys(("augment.pad", "augment.cutout", "augment.normalize"), _any),
+    "augment.crop": _one_of("none", "pad"),
+    "augment.mirror": _one_of(True, False),
+    # That there is such a base is for torch_models.build to say; `algorithm` is how, not what.
+    **dict.fromkeys(("model.name", "model.dropout", "model.width"), _any),
+    "model.algorithm": _any,
+    **dict.fromkeys(("model.interaction_strength", "model.learn_strength"), _any),
+    "model.size": _one_of("cifar"),
+    "model.law": _one_of("default", *LAWS),
+    "model.norm": _one_of("batch", "none"),
+    "model.norm_scale": _one_of(True),
+    "model.norm_momentum": _one_of(0.9),
+    "model.activation": _one_of("relu"),
+    **dict.fromkeys(("model.kernel_start", "model.first_layer"), _one_of("random")),
+    "model.logit_scale": _one_of(1.0),
+    "optim.optimizer": _one_of("sgd"),
+    **dict.fromkeys(("optim.epochs", "optim.batch_size", "optim.drop_remainder"), _any),
+    **dict.fromkeys(("optim.learning_rate", "optim.warmup", "optim.momentum"), _any),
+    **dict.fromkeys(("optim.nesterov", "optim.weight_decay", "optim.bias_scale"), _any),
+    "optim.label_smoothing": _any,
+    "optim.schedule": _one_of("constant", "linear", "cosine"),
+    "rule.update_rule": _one_of("backprop"),
+}
+"""What this side can do of a field of the config; of any other one: a value that switches it off.
+Fields of `data` and `run` say which images, where and how fast."""
+
+
+def check(config: Config) -> None:
+    """Refuse a config that this side would train otherwise than it says.
+
+    Raises:
+      ConfigError: with every field whose value it cannot do.
+    """
+    cannot = [
+        f"{key} = {value!r}"
+        for key, value in settings_of(config).items()
+        if key.partition(".")[0] not in ("data", "run") and not _ABLE.get(key, _nothing)(value)
+    ]
+    if cannot:
+        raise ConfigError(
+            f"PyTorch's side of the benchmarks cannot do {', '.join(cannot)} of recipe "
+            f"{config.recipe!r}; write it in benchmarks/harness/torch_recipe.py, or choose another "
+            "value (--set)"
+        )
+
+
+def bf16_lack() -> str:
+    """Why bfloat16 is not worth timing on this CPU; empty: it has instructions for it.
+
+    PyTorch emulates them elsewhere, and a step takes a hundred times as long.
+    """
+    able = torch.cpu.get_capabilities()
+    if able.get("avx512_bf16") or able.get("amx_bf16") or able.get("bf16"):
+        return ""
+    return "this CPU has no instructions for bfloat16 (AVX512-BF16, AMX)"
+
+
+def factor(config: OptimConfig, total_steps: int) -> Callable[[int], float]:
+    """Of the peak learning rate, by step: `physjax.optimizers.make_schedule` over its peak."""
+    warmup = round(config.warmup * total_steps)
+    decay = max(1, total_steps - warmup)
+
+    def of(step: int) -> float:
+        if step < warmup:
+            return (step + 1) / warmup
+        done = min(1.0, (step - warmup) / decay)
+        if config.schedule == "linear":
+            return 1 - done
+        return (1 + math.cos(math.pi * done)) / 2 if config.schedule == "cosine" else 1.0
+
+    return of
+
+
+class Optimizer:
+    """The optimiser of a config, with its schedule: kernels decay, and biases have their own rate.
+
+    Args:
+      network: of `harness.torch_models`.
+      config: of the optimiser.
+      total_steps: of the whole training.
+    """
+
+    def __init__(self, network: nn.Module, config: OptimConfig, total_steps: int) -> None:
+        biases: set[nn.Parameter] = set()
+        for module in network.modules():
+            if isinstance(module, Layer):
+                own = (module.conv.bias, getattr(module.norm, "bias", None))
+                biases |= {p for p in own if isinstance(p, nn.Parameter)}
+        trained = [p for p in network.parameters() if p.requires_grad]
+        rate, decay = config.learning_rate, config.weight_decay
+        others = [p for p in trained if p.ndim < 2 and p not in biases]
+        groups: list[dict[str, Any]] = [
+            {"params": [p for p in trained if p.ndim > 1], "lr": rate, "weight_decay": decay},
+            {"params": [p for p in trained if p in biases], "lr": rate * config.bias_scale},
+            {"params": others, "lr": rate},
+        ]
+        self._optimizer = torch.optim.SGD(
+            groups, momentum=config.momentum, nesterov=config.nesterov and config.momentum > 0
+        )
+        self._schedule = torch.optim.lr_scheduler.LambdaLR(
+            self._optimizer, factor(config, total_steps)
+        )
+
+    def step(self, loss: torch.Tensor) -> None:
+        """One step down the gradient of `loss`, and one on in the schedule."""
+        self._optimizer.zero_grad()
+        loss.backward()
+        self._optimizer.step()
+        self._schedule.step()
+
+
+class Augmentation:
+    """Padded crop, mirroring, normalisation and cutout of batches, drawn anew for each image.
+
+    Args:
+      config: the whole one.
+      mean, std: of the data set's channels.
+      mirror: whether a mirrored image still shows its class.
+    """
+
+    def __init__(self, config: Config, mean: Any, std: Any, mirror: bool) -> None:
+        self._config = config.augment
+        self._mirror = config.augment.mirror and mirror
+        if config.augment.normalize == "imagenet":
+            mean, std = IMAGENET
+        self._scale = torch.tensor([1 / (255 * s) for s in std])
+        self._offset = torch.tensor([m / s for m, s in zip(mean, std, strict=True)])
+
+    def normalise(self, images_NHWC: torch.Tensor) -> torch.Tensor:
+        """uint8 [N, H, W, 3] -> float32 [N, 3, H, W], channels_last."""
+        # A permuted view of NHWC memory is channels_last.
+        return images_NHWC.float().mul_(self._scale).sub_(self._offset).permute(0, 3, 1, 2)
+
+    def __call__(self, images_NHWC: torch.Tensor) -> torch.Tensor:
+        """A training batch of uint8 [N, S, S, 3]: float32 [N, 3, S, S], channels_last."""
+        result = self.normalise(self._moved(images_NHWC))
+        return self._cut(result) if self._config.cutout else result
+
+    def _moved(self, images: torch.Tensor) -> torch.Tensor:
+        count, size = images.shape[:2]
+        rows = columns = torch.arange(size).expand(count, size)
+        if self._mirror:
+            turned = torch.rand(count, 1) < 0.5
+            columns = torch.where(turned, size - 1 - columns, columns)
+        if self._config.crop == "pad":
+            pad = self._config.pad
+            corner = torch.randint(-pad, pad + 1, (2, count, 1))
+            # Reflected, the border not repeated.
+            rows, columns = (
+                size - 1 - (size - 1 - (line + start).abs()).abs()
+                for line, start in zip((rows, columns), corner, strict=True)
+            )
+        if rows is columns:
+            return images
+        batch = torch.arange(count)[:, None, None]
+        return images[batch, rows[:, :, None], columns[:, None, :]]
+
+    def _cut(self, images_NCHW: torch.Tensor) -> torch.Tensor:
+        count, size, side = len(images_NCHW), images_NCHW.shape[-1], self._config.cutout
+        start = torch.randint(0, size, (2, count, 1)) - side // 2
+        rows, columns = ((x >= 0) & (x < side) for x in torch.arange(size) - start)
+        return images_NCHW.masked_fill_((rows[:, :, None] & columns[:, None, :])[:, None], 0.0)
