@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax import plotting
-from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, select
+from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, judged, select
 from physjax.report.physics import NAMED, plot_physics
 
 
@@ -22,6 +22,7 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     """
     arms = arm_frame(frames.runs)
     arms = arms[arms["n"] > 0]
+    by = judged(frames.runs)
     models, names = (list(dict.fromkeys(arms[column])) for column in ("model", "arm"))
     step = 0.8 / len(names)
     width = len(models) * max(1.05, 0.38 * len(names))
@@ -33,12 +34,12 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
         x = models.index(arm.model) + (names.index(arm.arm) - (len(names) - 1) / 2) * step
         style = frames.styles[arm.arm]
         runs = select(frames.runs, model=arm.model, arm=arm.arm)
-        each = runs["test_accuracy"].dropna()
+        each = runs[f"{by}_accuracy"].dropna()
         axes.plot([x] * len(each), each, **style, linestyle="", alpha=0.45)
         labels[arm.arm] = axes.errorbar(
             x + 0.2 * step,
-            arm.test_mean,
-            yerr=None if pd.isna(arm.test_sd) else arm.test_sd,
+            getattr(arm, f"{by}_mean"),
+            yerr=None if pd.isna(sd := getattr(arm, f"{by}_sd")) else sd,
             **style,
             linestyle="",
             markersize=6,
@@ -51,7 +52,7 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     axes.set_xticks(range(len(models)), models)
     axes.set_xlim(-0.6, len(models) - 0.4)
     axes.grid(False, axis="x")
-    axes.set(ylabel="test accuracy, last epoch")
+    axes.set(ylabel=f"{by} accuracy, last epoch")
     _set_percent(axes)
     axes.legend(labels.values(), labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
     fig.suptitle(f"{frames.title}\n{_over(frames, 'mean ± sd')}", wrap=True)
@@ -91,7 +92,7 @@ def draw_curves(frames: StudyFrames, fig: Figure) -> None:
 
 
 def draw_differences(frames: StudyFrames, fig: Figure) -> None:
-    """Paired differences of test accuracy: every pair, the mean, and the 95 % intervals.
+    """Paired differences of accuracy: every pair, the mean, and the 95 % intervals.
 
     The solid line is Student's t interval, the dotted one the bootstrap's.
     """
@@ -117,7 +118,7 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
-    axes.set(xlabel="difference in test accuracy [percentage points]")
+    axes.set(xlabel=f"difference in {judged(frames.runs)} accuracy [percentage points]")
     fig.suptitle(
         f"{frames.title}\narm minus control, paired by seed; {_over(frames, 'mean')}\n"
         "95 % intervals: t solid, bootstrap dotted",

@@ -24,6 +24,7 @@ ARM = ["dataset", "model", "arm"]
 """The columns by which runs are of one arm; such runs differ in the seed."""
 _RESULT = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs", "parameters"]
 TTA = "test_accuracy_tta"
+VALIDATION = "validation_accuracy"
 _PAPER = ["train_mean", "train_best", "test_mean", "test_best"]
 
 
@@ -35,11 +36,12 @@ class StudyFrames:
     """A line a run that has ended, by arm and seed: `run`, the columns `ARM`, `seed`, `failed`,
     `title` (of the images), `setting`, `controls` (the runs that it is compared with), `table`
     (the paper's, in which it has a place, or None), the figures of its result, `test_accuracy_tta`
-    (over the study's views), and the paper's figures."""
+    (over the study's views), `validation_accuracy` (where images were held out), and the paper's
+    figures."""
     pairs: pd.DataFrame
     """A line a run and one of its controls, both of which ended well: the columns of `runs`, and
-    those of the control with the suffix `_control`; the `difference` of their test accuracies, and
-    `difference_tta`."""
+    those of the control with the suffix `_control`; the `difference` of the accuracies that
+    the study judges by (:func:`judged`), and `difference_tta`."""
     epochs: pd.DataFrame
     """A line an epoch of a run that ended well: the columns `ARM`, `seed`, and the record's."""
     physics: pd.DataFrame
@@ -68,6 +70,15 @@ class StudyFrames:
         ended = self.runs[~self.runs["failed"]]
         titles = list(dict.fromkeys(ended["title"]))
         return ", ".join([*titles, *filter(None, [common_setting(ended["setting"])])])
+
+
+def judged(runs: pd.DataFrame) -> str:
+    """What a study compares runs by: "validation" where all have held images out, else "test".
+
+    Who chooses among arms by the test images has none left to report.
+    """
+    ended = runs[~runs["failed"].astype(bool)]
+    return "validation" if len(ended) and ended[VALIDATION].notna().all() else "test"
 
 
 def select(frame: pd.DataFrame, **values: str) -> pd.DataFrame:
@@ -116,11 +127,14 @@ def _run(
         "table": known.table if known and has_the_papers_images(record.config) else None,
     }
     if result is None:
-        return line | dict.fromkeys([*_RESULT, "seconds", "images_per_second", "device"])
+        return line | dict.fromkeys(
+            [*_RESULT, VALIDATION, "seconds", "images_per_second", "device"]
+        )
     line |= {name: getattr(result, name) for name in _RESULT}
     line |= {"seconds": round(result.wall_seconds, 1)}
     line |= {"images_per_second": round(result.images_per_second, 1)}
     line |= {"device": result.device.kind, TTA: record.test_accuracy_tta.get(tta or "")}
+    line |= {VALIDATION: record.epochs[-1].validation_accuracy}
     if known is not None and (paper or is_the_papers(record.config, line["title"])):
         line |= {f"paper_{name}": getattr(known, name) for name in _PAPER}
     return line
@@ -130,7 +144,9 @@ def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` in the order of its data sets, then of its arms, then of the seeds."""
     kinds: dict[str, Any] = {"epochs": "Int64", "parameters": "Int64"}
     accuracies = [f"paper_{name}" for name in _PAPER]
-    accuracies += [c for c in [*_RESULT, TTA, "seconds", "images_per_second"] if c not in kinds]
+    accuracies += [
+        c for c in [*_RESULT, TTA, VALIDATION, "seconds", "images_per_second"] if c not in kinds
+    ]
     frame = frame.reindex(columns=[*frame.columns, *(c for c in accuracies if c not in frame)])
     frame = frame.astype(kinds | dict.fromkeys(accuracies, "float64"))
     order = frame.assign(
@@ -154,8 +170,10 @@ def _pairs(runs: pd.DataFrame) -> pd.DataFrame:
     pairs = ended.explode("controls").merge(
         ended, left_on="controls", right_on="run", suffixes=("", "_control"), how="inner"
     )
+    by = f"{judged(runs)}_accuracy"
     return pairs.assign(
-        difference=pairs["test_accuracy"] - pairs["test_accuracy_control"],
+        judged=by,
+        difference=pairs[by] - pairs[f"{by}_control"],
         difference_tta=pairs[TTA] - pairs[f"{TTA}_control"],
     )
 
@@ -163,16 +181,18 @@ def _pairs(runs: pd.DataFrame) -> pd.DataFrame:
 def arm_frame(runs: pd.DataFrame) -> pd.DataFrame:
     """A line an arm: `n` runs that ended well, how many `failed`, and their accuracies.
 
-    Those of `tta` are of the `tta_n` runs that have been evaluated so. `sd` is the sample standard
-    deviation (divisor n - 1), `best` the largest; NaN where there is none.
+    Those of `tta` and `validation` are of the `tta_n` and `validation_n` runs that have them. `sd`
+    is the sample standard deviation (divisor n - 1), `best` the largest; NaN where there is none.
     """
     columns: dict[str, Any] = {
         **{name: (name, "first") for name in ("title", "setting", "table")},
         "n": ("failed", lambda failed: int((~failed).sum())),
         "failed": ("failed", "sum"),
         "tta_n": (TTA, "count"),
+        "validation_n": (VALIDATION, "count"),
     }
-    for split, source in (("train", "train_accuracy"), ("test", "test_accuracy"), ("tta", TTA)):
+    sources = {"train": "train_accuracy", "test": "test_accuracy"}
+    for split, source in {**sources, "tta": TTA, "validation": VALIDATION}.items():
         for name, how in (("mean", "mean"), ("sd", "std"), ("best", "max")):
             columns[f"{split}_{name}"] = (source, how)
     columns |= {f"paper_{name}": (f"paper_{name}", "first") for name in _PAPER}
@@ -194,7 +214,7 @@ def difference_frame(pairs: pd.DataFrame) -> pd.DataFrame:
             {
                 **dict(zip([*ARM, "control"], key, strict=True)),
                 "title": first["title"],
-                **paired(group["test_accuracy"], group["test_accuracy_control"]),
+                **paired(group[first["judged"]], group[f"{first['judged']}_control"]),
                 **_paired_tta(group.dropna(subset="difference_tta")),
                 "paper_difference": difference,
                 "paper_improvement_rate": difference / first["paper_test_mean_control"],

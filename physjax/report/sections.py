@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from physjax.report.frames import seed_frame
+from physjax.report.frames import judged, seed_frame
 from physjax.report.paper import TABLES
 from physjax.report.tables import (
     PAPER_COLUMNS,
@@ -54,8 +54,9 @@ def study_sections(
     """The tables of a study: accuracies, the paper's tables, differences, and those by seed.
 
     Args:
-        tables: `accuracy`, `paper`, `differences` and `pairs`, as :mod:`physjax.report.study` has
-            them for its CSV files; all but the first may be missing.
+        tables: `accuracy`, `runs`, `paper`, `differences` and `pairs`, as
+            :mod:`physjax.report.study` has them for its CSV files; all but the first two may be
+            missing.
         title: of the study (`StudyFrames.title`).
         tta: its views (`Study.tta`).
     """
@@ -73,10 +74,11 @@ def study_sections(
         sections += _paper_sections(tables["paper"])
     if "pairs" in tables:
         differences, pairs = tables["differences"], tables["pairs"]
+        by = judged(tables["runs"]).capitalize()
         sections.append(
             Section(
                 "Difference to the control, paired by seed",
-                f"Test accuracy of the arm minus that of its control. {where}",
+                f"{by} accuracy of the arm minus that of its control. {where}",
                 differences,
                 difference_columns(differences),
                 _fill(_PAIRED_NOTES + (_PAPER_DIFFERENCE_NOTE if with_paper else "")),

@@ -24,11 +24,13 @@ _CSV = {
         *(*ARM, "n", "failed"),
         *(f"{split}_{name}" for split in ("train", "test") for name in ("mean", "sd", "best")),
         *("tta_n", "tta_mean", "tta_sd", "tta_best"),
+        *("validation_n", "validation_mean", "validation_sd", "validation_best"),
         *(f"paper_{split}_{name}" for split in ("train", "test") for name in ("mean", "best")),
     ],
     "runs": [
         *(*ARM, "seed", "train_accuracy", "test_accuracy", "best_test_accuracy"),
-        *("test_accuracy_tta", "epochs", "parameters", "seconds", "images_per_second", "device"),
+        *("test_accuracy_tta", "validation_accuracy"),
+        *("epochs", "parameters", "seconds", "images_per_second", "device"),
     ],
     "paper": [
         *("table", *ARM, "title", "setting", "split", "n", "mean", "sd", "max"),
@@ -43,9 +45,10 @@ _CSV = {
     "pairs": [
         *(*ARM, "arm_control", "seed", "test_accuracy", "test_accuracy_control", "difference"),
         *("test_accuracy_tta", "test_accuracy_tta_control", "difference_tta"),
+        *("validation_accuracy", "validation_accuracy_control"),
     ],
 }
-"""The columns of each CSV file."""
+"""The columns of each CSV file; those on held-out images only where there are any."""
 
 
 def report_study(
@@ -101,13 +104,20 @@ def report_study(
     written = [path / "tables.md", *(path / f"{name}.csv" for name in tables)]
     atomic_write(written[0], "\n".join(text))
     for file, (name, table) in zip(written[1:], tables.items(), strict=True):
-        atomic_write(file, table.to_csv(columns=_CSV[name], index=False, lineterminator="\n"))
+        atomic_write(
+            file, table.to_csv(columns=_columns(name, table), index=False, lineterminator="\n")
+        )
     for name in _CSV.keys() - tables.keys():
         (path / f"{name}.csv").unlink(missing_ok=True)
     if latex:
         written.append(path / "tables.tex")
         atomic_write(written[-1], "\n".join(section.latex() for section in sections))
     return written + _draw(frames, folder.figures, formats)
+
+
+def _columns(name: str, table: pd.DataFrame) -> list[str]:
+    held_out = table.filter(like="validation_").replace(0, None).notna().any(axis=None)
+    return [c for c in _CSV[name] if held_out or not c.startswith("validation_")]
 
 
 def _frames_for_programs(frames: StudyFrames) -> dict[str, pd.DataFrame]:

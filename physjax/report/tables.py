@@ -86,6 +86,13 @@ def accuracy_columns(arms: pd.DataFrame) -> list[Column]:
         Column("n", "n", lambda a: f"{a.n}" + (f" ({a.failed} failed)" if a.failed else "")),
         Column("train", "train_mean", lambda a: _spread(_percent, a.train_mean, a.train_sd)),
         Column("best", "train_best", lambda a: _percent(a.train_best)),
+    ]
+    if arms["validation_n"].any():
+        columns += [
+            Column("validation", "validation_mean", _validation),
+            Column("best", "validation_best", lambda a: _percent(a.validation_best)),
+        ]
+    columns += [
         Column("test", "test_mean", lambda a: _spread(_percent, a.test_mean, a.test_sd)),
         Column("best", "test_best", lambda a: _percent(a.test_best)),
     ]
@@ -108,6 +115,10 @@ def accuracy_columns(arms: pd.DataFrame) -> list[Column]:
             ),
         ]
     return columns
+
+
+def _validation(arm: Any) -> str:
+    return _some(arm.validation_n, arm.n, arm.validation_mean, arm.validation_sd)
 
 
 def difference_columns(differences: pd.DataFrame) -> list[Column]:

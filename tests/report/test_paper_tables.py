@@ -17,7 +17,7 @@ from scipy import stats
 
 from helpers import studies
 from physjax.config import RECIPES
-from physjax.report.frames import arm_frame, study_frames
+from physjax.report.frames import arm_frame, difference_frame, judged, study_frames
 from physjax.report.paper import TABLES, has_the_papers_images, paper_frame, published
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyFolder, StudyRecord
@@ -264,3 +264,35 @@ def test_a_study_of_other_images_has_no_tables_of_the_paper(tmp_path: Path) -> N
     part = grid(config={"data": {"train_examples": 100}}, tta=None)
     frames = study_frames(records(part), plan(part))
     assert paper_frame(arm_frame(frames.runs)).empty
+
+
+def test_who_has_held_images_out_judges_by_them() -> None:
+    """The test images decide nothing there; one run without a validation set, and they do."""
+    planned = grid(tta=None)
+    made = [
+        dataclasses.replace(
+            record,
+            epochs=(
+                *record.epochs[:-1],
+                dataclasses.replace(
+                    record.epochs[-1], validation_accuracy=0.9 - 0.001 * index, validation_loss=0.5
+                ),
+            ),
+        )
+        for index, record in enumerate(records(planned))
+    ]
+    frames = study_frames(made, plan(planned))
+    assert judged(frames.runs) == "validation"
+    runs = frames.runs.set_index("run")
+    for pair in frames.pairs.itertuples():
+        held = [runs.loc[name, "validation_accuracy"] for name in (pair.run, pair.run_control)]
+        assert pair.difference == pytest.approx(held[0] - held[1])
+    (first, *_) = difference_frame(frames.pairs).itertuples()
+    mine = frames.pairs[(frames.pairs["model"] == first.model) & (frames.pairs["arm"] == first.arm)]
+    mine = mine[mine["arm_control"] == first.control]
+    assert first.difference == pytest.approx(mine["difference"].mean())
+    without = [dataclasses.replace(made[0], epochs=records(planned)[0].epochs), *made[1:]]
+    frames = study_frames(without, plan(planned))
+    assert judged(frames.runs) == "test"
+    (pair, *_) = frames.pairs.itertuples()
+    assert pair.difference == pytest.approx(pair.test_accuracy - pair.test_accuracy_control)
