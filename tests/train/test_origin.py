@@ -120,7 +120,7 @@ def test_the_record_says_where_the_run_comes_from(whole: tuple[Path, RunRecord])
     origin = record.origin
     assert origin is not None
     assert record.result is not None
-    assert set(origin.code) == {"law mine", "base cnn", "rule backprop"}
+    assert set(origin.code) == {"law mine", "base cnn", "rule backprop", "optimiser sgd"}
     assert origin.code["law mine"].module == "my_laws"
     assert origin.images is not None
     assert origin.images.fingerprint == record.result.data.fingerprint
