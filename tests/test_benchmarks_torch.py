@@ -12,12 +12,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from physjax.train.optimizer import make_schedule
 
 from helpers.random_params import random_like
 from physjax import data
 from physjax.config import RECIPES, ConfigError, ModelConfig, to_dict
 from physjax.models import MODELS, build
+from physjax.optimizers import make_schedule
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.state import init_state
 from physjax.train.step import train_step

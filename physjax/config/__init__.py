@@ -14,8 +14,8 @@ from physjax.config.fields import (
     Trait,
 )
 from physjax.config.keywords import Keyword, bind, checked, keywords
+from physjax.config.recipes import RECIPES, recipe
 from physjax.config.settings import (
-    RECIPES,
     SETTINGS,
     Setting,
     differences,
@@ -23,7 +23,6 @@ from physjax.config.settings import (
     get_setting,
     identity,
     parse_settings,
-    recipe,
     run_name,
     settings_of,
     to_dict,

@@ -79,7 +79,7 @@ def test_a_models_own_fields_stand_above_those_of_all_and_an_arms_above_both() -
         ({"arms": {"a.b": {}}}, "called 'a.b'"),
         ({"arms": {"a": {"model": {"law": "default"}}}}, "name a law"),
         ({"by_model": {"vgg11": {}}}, "by_model has 'vgg11'"),
-        ({"config": {"optimiser": {"x": 1}}}, "config: .*'optimiser'.*did you mean 'optim'"),
+        ({"config": {"optimiser": {"x": 1}}}, "config: .*'optimiser'.*did you mean 'optimizer'"),
         ({"config": {"optim": 3}}, "config.optim is 3; name a field"),
         ({"config": {"optim": {"epoch": 3}}}, r"config: .*'optim\.epoch'.*did you mean 'epochs'"),
         ({"config": {"optim": {"epochs": 2.5}}}, r"config\.optim\.epochs is 2.5; it must be a who"),

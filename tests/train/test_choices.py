@@ -46,7 +46,7 @@ def test_a_laws_setting_changes_its_force_and_nothing_else() -> None:
 
 
 def test_every_entrance_gives_the_same_config(tmp_path: Path) -> None:
-    words = ["--model", "cnn", "--law", "divisive"]
+    words = ["--recipe", "standard", "--model", "cnn", "--law", "divisive"]
     for more in (
         ["--law.length", "4"],
         ["--law.length=4.0"],

@@ -1,0 +1,79 @@
+"""Recipes: whole configs by name, which options override single fields of (docs/recipes.md)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from physjax import schema
+from physjax.config.config import Config
+from physjax.config.fields import ConfigError
+
+_SHIFTED: dict[str, Any] = {"pad": 2, "alternate": True, "cutout": 0}
+_CALM: dict[str, Any] = {
+    "norm_scale": False,
+    "norm_momentum": 0.6,
+    "activation": "gelu",
+    "pool_first": True,
+    "kernel_start": "dirac",
+    "logit_scale": 0.111,
+}
+_STEEP: dict[str, Any] = {
+    "batch_size": 250,
+    "learning_rate": 1.0,
+    "momentum": 0.85,
+    "label_smoothing": 0.2,
+}
+
+RECIPES: dict[str, Config] = {
+    # What a command takes where none is named: the best accuracy for ten epochs on 32x32 images.
+    # How each choice was made: docs/recipes.md.
+    "fast": Config().replace(
+        recipe="fast",
+        augment=_SHIFTED,
+        model={**_CALM, "first_layer": "whitened", "dropout": 0.0},
+        optim=_STEEP,
+    ),
+    # The defaults of the fields, as many papers train: batch norm, Nesterov SGD, pad and cutout.
+    "standard": Config(),
+    # What the base of that name was designed with (Jordan, arXiv:2404.00498).
+    "speedrun": Config().replace(
+        recipe="speedrun",
+        augment=_SHIFTED,
+        model={**_CALM, "name": "speedrun", "first_layer": "frozen", "dropout": 0.0},
+        optim=_STEEP,
+    ),
+    # What the paper's authors ran, to the letter: AlexNet on images resized to 224x224.
+    "paper": Config().replace(
+        recipe="paper",
+        augment={"crop": "resized", "normalize": "imagenet", "cutout": 0},
+        model={"size": "imagenet", "norm": "none", "dropout": 0.5},
+        optim={
+            "epochs": 50,
+            "batch_size": 128,
+            "learning_rate": 0.01,
+            "schedule": "constant",
+            "warmup": 0.0,
+            "momentum": 0.9,
+            "nesterov": False,
+            "weight_decay": 0.0,
+            "label_smoothing": 0.0,
+            "drop_remainder": False,
+        },
+        run={"eval_batch_size": 128},
+    ),
+    # Seconds, for tests and for a first look that everything is in place.
+    "smoke": Config().replace(
+        recipe="smoke",
+        data={"dataset": "digits", "train_examples": 200},
+        augment={"pad": 2, "cutout": 0},
+        model={"width": 0.125, "algorithm": "direct", "dropout": 0.0},
+        optim={"epochs": 2, "batch_size": 40, "learning_rate": 0.05, "label_smoothing": 0.0},
+    ),
+}
+
+
+def recipe(name: str) -> Config:
+    """The recipe of that name. Raises ConfigError with those that exist."""
+    if name not in RECIPES:
+        raise ConfigError(schema.unknown("recipe", name, RECIPES))
+    return RECIPES[name]
