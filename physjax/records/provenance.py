@@ -178,7 +178,7 @@ def _commit(origin: Origin) -> str:
     return session.commit[:10] + (" with changes" if session.dirty else "")
 
 
-def portable(origin: Origin) -> Origin:
+def strip_machine_paths(origin: Origin) -> Origin:
     """Without the folders of the machine that it comes from: their last part alone stays."""
     images = origin.images
     if images is not None and Path(images.source).is_absolute():

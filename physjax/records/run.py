@@ -95,8 +95,8 @@ class Result:
     best_test_accuracy: Share
     """The best evaluated epoch's, which is a selection on the test set: for information only."""
     best_epoch: Number
-    """The epoch of checkpoints/best, chosen by `selected_by`."""
-    selected_by: str
+    """The epoch of checkpoints/best, chosen by `selection_criterion`."""
+    selection_criterion: str
     epochs: Number
     steps: Number
     parameters: Number

@@ -56,7 +56,7 @@ def strip_machine_paths(cell: Cell, record: RunRecord, failure: str | None = Non
     if result is not None and Path(result.data.source).is_absolute():
         source = "/".join(Path(result.data.source).parts[-2:])
         result = dataclasses.replace(result, data=dataclasses.replace(result.data, source=source))
-    origin = None if record.origin is None else provenance.portable(record.origin)
+    origin = None if record.origin is None else provenance.strip_machine_paths(record.origin)
     return StudyRecord(cell, config, record.epochs, result, failure, origin)
 
 

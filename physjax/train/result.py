@@ -37,7 +37,7 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
         test_accuracy=last.test_accuracy,
         best_test_accuracy=best_test_accuracy(epochs),
         best_epoch=best.epoch,
-        selected_by=selection_criterion(epochs),
+        selection_criterion=selection_criterion(epochs),
         epochs=len(epochs),
         steps=trainer.step,
         parameters=trainer.parameters,

@@ -24,7 +24,7 @@ class Metrics(struct.PyTreeNode):
     loss_sum: jax.Array
     correct: jax.Array
     count: jax.Array
-    bad_step: jax.Array
+    first_nonfinite_step: jax.Array
     """The first step whose loss was not finite; NEVER where there was none."""
 
     @classmethod
@@ -43,7 +43,7 @@ class Metrics(struct.PyTreeNode):
             self.loss_sum + other.loss_sum,
             self.correct + other.correct,
             self.count + other.count,
-            jnp.minimum(self.bad_step, other.bad_step),
+            jnp.minimum(self.first_nonfinite_step, other.first_nonfinite_step),
         )
 
     @property

@@ -189,5 +189,10 @@ def _batch_metrics(
     losses = jnp.where(batch.mask, _cross_entropy(logits, batch.targets), 0.0)
     hits = batch.mask & (jnp.argmax(logits, -1) == batch.targets)
     loss_sum, correct = _sum_over_shards(setup, (jnp.sum(losses), jnp.sum(hits)))
-    bad_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step).astype(jnp.int32)
-    return Metrics(loss_sum, correct.astype(jnp.int32), batch.count.astype(jnp.int32), bad_step)
+    first_nonfinite_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step)
+    return Metrics(
+        loss_sum,
+        correct.astype(jnp.int32),
+        batch.count.astype(jnp.int32),
+        first_nonfinite_step.astype(jnp.int32),
+    )

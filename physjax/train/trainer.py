@@ -222,8 +222,8 @@ class Trainer:
     def fetch_metrics(self) -> Metrics:
         """The epoch's training metrics so far. Raises NotFinite before anything is saved."""
         metrics = jax.tree.map(np.array, self.state.metrics)
-        if metrics.bad_step != NEVER:
-            raise self._not_finite("the loss", int(metrics.bad_step) + 1)
+        if metrics.first_nonfinite_step != NEVER:
+            raise self._not_finite("the loss", int(metrics.first_nonfinite_step) + 1)
         return metrics
 
     def evaluate(self, name: str) -> Evaluation:

@@ -31,7 +31,7 @@ def result(train: float, test: float, **changes: Any) -> Result:
         "test_accuracy": test,
         "best_test_accuracy": max(test, 0.5),
         "best_epoch": 2,
-        "selected_by": "training loss",
+        "selection_criterion": "training loss",
         "epochs": 2,
         "steps": 10,
         "parameters": 3060,

@@ -113,7 +113,7 @@ def test_the_summary_names_commits_versions_hosts_and_what_is_not_known() -> Non
 
 
 def test_folders_of_the_machine_do_not_go_into_a_record_that_is_committed() -> None:
-    kept = provenance.portable(ORIGIN)
+    kept = provenance.strip_machine_paths(ORIGIN)
     assert "/home" not in json.dumps(provenance.to_dict(kept))
     assert kept.sessions[0].command == (
         "python experiments/run.py --data-dir tfds --name=y --seed 1"

@@ -71,7 +71,7 @@ def result(epochs: tuple[EpochRecord, ...]) -> Result:
         test_accuracy=last.test_accuracy,
         best_test_accuracy=max(e.test_accuracy for e in epochs),
         best_epoch=1,
-        selected_by="training loss",
+        selection_criterion="training loss",
         epochs=len(epochs),
         steps=last.step,
         parameters=10,

@@ -228,7 +228,7 @@ def test_holdout_gives_a_validation_curve_and_decides_what_is_best(tmp_path: Pat
     record = fit(configure(tmp_path, data={"holdout": 0.2}, run={"eval_batch_size": 64}))
     assert all(e.validation_accuracy is not None for e in record.epochs)
     assert record.result is not None
-    assert record.result.selected_by == "validation accuracy"
+    assert record.result.selection_criterion == "validation accuracy"
     assert record.result.data.examples == {"train": 200, "test": 360, "validation": 288}
 
 

@@ -222,9 +222,9 @@ def test_evaluation_counts_every_example_once(
 def test_a_loss_that_is_not_finite_is_remembered_by_its_step(digits: data.Dataset) -> None:
     config = configure(optim={"learning_rate": 1e20, "schedule": "constant", "warmup": 0.0})
     state = run_steps(config, digits, 1, 4)
-    assert state.metrics.bad_step in (1, 2)
+    assert state.metrics.first_nonfinite_step in (1, 2)
     merged = Metrics.zero().merge(state.metrics)
-    assert merged.bad_step == state.metrics.bad_step
+    assert merged.first_nonfinite_step == state.metrics.first_nonfinite_step
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(digits: data.Dataset) -> None:
