@@ -10,7 +10,7 @@ import signal
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -25,12 +25,10 @@ from physjax.config import (
     to_dict,
 )
 from physjax.errors import Interrupted, NotFinite, UserError
+from physjax.forces import LAWS
+from physjax.optimizers import OPTIMIZERS
+from physjax.rules import RULES
 from physjax.train import output
-
-if TYPE_CHECKING:
-    from physjax.forces import ForceLaw
-    from physjax.optimizers import Optimizer
-    from physjax.rules import LearningRule
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option without a value and without a `--no-` twin."""
@@ -100,19 +98,15 @@ def _settings_help(arguments: Sequence[str]) -> list[str]:
         from physjax.train.plugins import load_plugins
 
         load_plugins(names.plugin)
-    choices: list[tuple[str, ForceLaw | LearningRule | Optimizer]] = []
-    if names.law is not None:
-        from physjax.forces import get_law
-
-        choices.append(("law", get_law(names.law)))
-    if names.update_rule is not None:
-        from physjax.rules import get_rule
-
-        choices.append(("rule", get_rule(names.update_rule)))
-    if names.optimizer is not None:
-        from physjax.optimizers import get_optimizer
-
-        choices.append(("optimizer", get_optimizer(names.optimizer)))
+    choices = [
+        (part, registry.get_named(name))
+        for part, name, registry in (
+            ("law", names.law, LAWS),
+            ("rule", names.update_rule, RULES),
+            ("optimizer", names.optimizer, OPTIMIZERS),
+        )
+        if name is not None
+    ]
     return [
         "\n".join([f"Settings of {part} {chosen.name}:", *_listed(part, chosen.settings)])
         for part, chosen in choices

@@ -166,7 +166,7 @@ class OptimConfig:
     """Look ahead by the momentum (Nesterov)."""
     weight_decay: Factor = 5e-4
     """Decay of kernels alone: never of biases, norms, forces or strengths. An L2 penalty with sgd,
-    decoupled from the gradient's moments with the others."""
+    decoupled from the moments with adamw and lamb; with muon of dense kernels alone, by sgd."""
     bias_scale: Factor = 1.0
     """Factor on the learning rate of biases: the control arm that the force is compared with."""
     label_smoothing: Fraction = 0.1

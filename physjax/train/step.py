@@ -84,9 +84,14 @@ def select_batch(
     size = setup.config.optim.batch_size
     part = size // setup.shards
     start = (state.step % setup.steps_per_epoch) * size
-    positions = start + shard * part + jnp.arange(part)
-    chosen = order[jnp.minimum(positions, setup.train_size - 1)]
+    positions = start + jnp.arange(size)
+    rows = order[jnp.minimum(positions, setup.train_size - 1)]
     alternate = setup.config.augment.alternate
+
+    def own(whole: jax.Array) -> jax.Array:
+        return lax.dynamic_slice_in_dim(whole, shard * part, part)
+
+    chosen = own(rows)
     with jax.named_scope("augment"):
         # Every device draws for the whole batch and keeps its part: the same for any device count.
         draws = augment.draw(
@@ -96,11 +101,10 @@ def select_batch(
             image_size=images.shape[1],
             out_size=setup.image_size,
             mirror=setup.info.mirror,
-            mirrored=_alternated(setup, state, order) if alternate else None,
+            mirrored=_alternated(setup, state, rows) if alternate else None,
         )
-        draws = jax.tree.map(lambda x: lax.dynamic_slice_in_dim(x, shard * part, part), draws)
         inputs = augment.apply(
-            draws,
+            jax.tree.map(own, draws),
             images[chosen],
             setup.config.augment,
             setup.image_size,
@@ -110,18 +114,16 @@ def select_batch(
     return Batch(
         inputs=inputs,
         targets=labels[chosen],
-        mask=positions < setup.train_size,
+        mask=own(positions) < setup.train_size,
         count=jnp.minimum(size, setup.train_size - start),
     )
 
 
-def _alternated(setup: TrainSetup, state: TrainState, order: jax.Array) -> jax.Array:
-    """bool [batch size]: a random half of the images in even epochs, the others in odd ones."""
-    epoch, step = jnp.divmod(state.step, setup.steps_per_epoch)
-    positions = step * setup.config.optim.batch_size + jnp.arange(setup.config.optim.batch_size)
-    chosen = order[jnp.minimum(positions, setup.train_size - 1)]
+def _alternated(setup: TrainSetup, state: TrainState, rows: jax.Array) -> jax.Array:
+    """Of those rows, which are mirrored: a random half in even epochs, the others in odd ones."""
+    epoch = state.step // setup.steps_per_epoch
     first = jax.random.bernoulli(stream_key(state.seed, "mirror", 0), shape=(setup.train_size,))
-    return first[chosen] ^ (epoch % 2 == 1)
+    return first[rows] ^ (epoch % 2 == 1)
 
 
 def make_network(
