@@ -28,7 +28,7 @@ from physjax.errors import Interrupted, NotFinite, UserError
 from physjax.forces import LAWS
 from physjax.optimizers import OPTIMIZERS
 from physjax.rules import RULES
-from physjax.train import output
+from physjax.train import output, signals
 
 Flag = Annotated[bool, tyro.conf.FlagCreatePairsOff]
 """An option without a value and without a `--no-` twin."""
@@ -129,7 +129,7 @@ def exit_code(job: Callable[[], None]) -> int:
     """
     # No command shows a window. An inherited backend, of a notebook, may not even be installed.
     os.environ["MPLBACKEND"] = "agg"
-    with output.settled():
+    with output.settled(), signals.interrupts_kept():
         try:
             job()
         except UserError as error:

@@ -119,3 +119,35 @@ def caught() -> Iterator[Signals]:
         watcher.join()
         os.close(source)
         _active = None
+
+
+_AGAIN = 0.01
+
+
+@contextmanager
+def interrupts_kept() -> Iterator[None]:
+    """While inside, no Ctrl-C is lost.
+
+    Where it reaches Python in a callback of the garbage collector, as JAX has one, or in a
+    finaliser, KeyboardInterrupt cannot be passed on: it is printed and forgotten. Then it is sent
+    again, after `_AGAIN` seconds, when the callback has ended.
+    """
+    before = sys.unraisablehook
+    waiting: list[threading.Timer] = []
+
+    def again(lost: sys.UnraisableHookArgs) -> None:
+        if not issubclass(lost.exc_type, KeyboardInterrupt):
+            before(lost)
+            return
+        timer = threading.Timer(_AGAIN, os.kill, (os.getpid(), signal.SIGINT))
+        timer.daemon = True
+        waiting.append(timer)
+        timer.start()
+
+    sys.unraisablehook = again
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
+        for timer in waiting:
+            timer.cancel()

@@ -56,6 +56,41 @@ def test_each_ends_the_work_with_its_own_exit_code(number: int) -> None:
     assert "Traceback" not in errors
 
 
+LOST = """
+import gc, sys, time
+from physjax.cli.common import exit_code
+
+def once(phase, info):
+    gc.callbacks.remove(once)
+    raise KeyboardInterrupt
+
+class Finalised:
+    def __del__(self):
+        raise KeyboardInterrupt
+
+def work():
+    {lose}
+    print("lost", flush=True)
+    time.sleep(100)
+
+sys.exit(exit_code(work))
+"""
+
+
+@pytest.mark.parametrize("lose", ["gc.callbacks.append(once); gc.collect()", "Finalised()"])
+def test_ctrl_c_is_not_lost_where_python_cannot_raise(lose: str) -> None:
+    """In a callback of the garbage collector, where JAX has one, and in a finaliser."""
+    done = subprocess.run(
+        [sys.executable, "-c", LOST.format(lose=lose)],
+        capture_output=True,
+        text=True,
+        timeout=90,
+        check=False,
+    )
+    assert done.returncode == 130
+    assert done.stderr == "stopped by SIGINT\n"
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP], ids=lambda n: n.name)
 def test_a_second_one_ends_what_cannot_be_interrupted(number: int) -> None:
     """A call of C that lets other threads run, and takes hours: so does XLA's compiler."""
