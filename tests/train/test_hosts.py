@@ -237,8 +237,8 @@ def test_what_one_host_cannot_do_ends_both(tmp_path: Path) -> None:
     why = "holds a run of another config (optim.learning_rate: 0.5 -> 0.05)"
     assert why in own
     assert why in told
-    assert f"host 0 ({socket.gethostname()}, " in told
-    assert "could not open the run's folder" in told
+    # Told by the call that failed or by the line between the hosts, whichever is heard first.
+    assert f"error: host 0 ({socket.gethostname()}, " in told
 
 
 def test_one_host_agrees_with_itself() -> None:
