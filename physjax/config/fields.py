@@ -270,5 +270,15 @@ class RunConfig:
         Trait(incidental=True, not_in_study="they are named above the grid: plugins = [...]"),
     ] = ()
     """Modules or files with laws, rules, bases or data sets from outside (docs/plugins.md)."""
-    tensorboard: Annotated[bool, _PLACE] = False
-    """Write TensorBoard events too (extra `tensorboard`)."""
+    tracker: Annotated[Literal["none", "tensorboard", "wandb", "mlflow"], _PLACE] = "none"
+    """What else is told about the run (extras of these names)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_before(cls, values: Any) -> Any:
+        """`values` with the tracker that a field of its own once switched on."""
+        if isinstance(values, dict) and "tensorboard" in values:
+            values = dict(values)
+            if values.pop("tensorboard") is True:
+                values["tracker"] = "tensorboard"
+        return values

@@ -1,4 +1,4 @@
-"""What looks on while a run is trained: progress, TensorBoard, diagnostics, and a user's own.
+"""What looks on while a run is trained: progress, trackers, diagnostics, and a user's own.
 
 A callback sees the :class:`physjax.train.trainer.Trainer` at the moments named here. It reads what
 it likes and changes nothing that is computed; checkpoints, metrics.jsonl and result.json are the
