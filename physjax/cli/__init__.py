@@ -33,10 +33,15 @@ def main() -> int:
 
         print(f"physjax {runtime.versions()['physjax']}")
         return 0
+    if words[:1] == ["--print-completion"] and len(words) == 2:
+        from physjax.cli import common, completion
+
+        return common.exit_code(lambda: completion.print_completion(words[1], COMMANDS))
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
     usage = "usage: physjax COMMAND [options]; physjax COMMAND --help tells its options"
-    text = "\n".join([usage, "", *lines])
+    more = "physjax --version; physjax --print-completion bash|zsh|fish, for the Tab key"
+    text = "\n".join([usage, "", *lines, "", more])
     if words in (["--help"], ["-h"]):
         print(text)
         return 0
