@@ -34,8 +34,9 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = archive.namelist()
     package = {n for n in names if not n.startswith(f"physjax-{__version__}.dist-info/")}
-    sources = {str(p.relative_to(ROOT)) for p in (ROOT / "physjax").rglob("*.py")}
-    assert package == sources | {"physjax/py.typed"}
+    files = [p for p in (ROOT / "physjax").rglob("*") if p.is_file()]
+    assert package == {str(p.relative_to(ROOT)) for p in files if p.suffix != ".pyc"}
+    assert "physjax/report/html/page.css" in package
     assert f"physjax-{__version__}.dist-info/licenses/LICENSE" in names
 
 

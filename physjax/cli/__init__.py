@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train one model from a recipe, and draw its figures",
     "study": "run a study: models x laws x data sets x seeds, tables, figures",
     "evaluate": "evaluate a trained run: clean, corrupted, calibration, classes",
+    "report": "write an HTML page about runs and studies, to look at",
     "prepare": "prepare a data set in a TFDS folder, without TensorFlow",
     "resistive": "train networks of resistors by the paper's Eq. (1) and its kin",
 }
