@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -19,6 +22,9 @@ NAMED = 12
 _LABELS = {
     "strength": "strength s",
     "force_rms": "RMS force",
+    "gate_mean": "mean gate",
+    "gate_sd": "sd of gates",
+    "gate_image_sd": "sd of gates between images",
     "resistance_mean": "mean resistance",
     "resistance_sd": "sd of resistances",
     "resistance_change": "mean |resistance − 1|",
@@ -83,30 +89,67 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
 def plot_law_parameters(fig: Figure, parameters: Mapping[str, Mapping[str, list[float]]]) -> None:
     """A panel for each layer: the law's own parameters by channel, around the ring.
 
-    One parameter is drawn as bars from zero, several as lines.
+    One parameter is drawn as bars from zero, several as lines. Parameters that all channels of a
+    layer share, such as a gate's weights, stand in one panel together, by layer.
 
     Args:
         fig: an empty figure, whose size is set.
         parameters: as in :class:`physjax.records.Result`.
     """
-    columns = min(4, len(parameters))
-    rows = -(-len(parameters) // columns)
-    styles = plotting.series_styles([name for own in parameters.values() for name in own])
-    fig.set_size_inches(max(7.0, 1.0 + 3.0 * columns), 0.9 + 1.9 * rows)
+    names = list(dict.fromkeys(name for own in parameters.values() for name in own))
+    styles = plotting.series_styles(names)
+    shared = [n for n in names if all(len(own[n]) == 1 for own in parameters.values() if n in own)]
+    by_channel = {
+        layer: {name: values for name, values in own.items() if name not in shared}
+        for layer, own in parameters.items()
+        if not shared or set(own) - set(shared)
+    }
+    count = len(by_channel) + bool(shared)
+    columns = min(4, count)
+    rows = -(-count // columns)
+    fig.set_size_inches(max(7.0, 1.0 + 3.0 * columns), 0.9 + 1.9 * max(rows, 2 * bool(shared)))
     panels = fig.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(parameters) :]:
+    for axes in panels[count:]:
         axes.remove()
-    for axes, (layer, own) in zip(panels, parameters.items(), strict=False):
-        for name, values in own.items():
-            color = styles[name]["color"]
-            if len(own) == 1:
-                axes.bar(range(len(values)), values, width=1.0, color=color, label=name)
-            else:
-                # With few channels a line alone hides where the points are.
-                marker = styles[name]["marker"] if len(values) <= 32 else ""
-                axes.plot(values, color=color, marker=marker, linewidth=1.0, label=name)
-        axes.axhline(0, color="0.5", linewidth=0.8)
+    for axes, (layer, own) in zip(panels, by_channel.items(), strict=False):
+        _plot_by_channel(axes, own, styles)
         axes.set_title(layer, fontsize="medium")
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
-    fig.supxlabel("channel; the last one's neighbour is the first", fontsize="medium")
+    if shared:
+        _plot_by_layer(panels[count - 1], parameters, shared, styles)
+    entries = {
+        label: handle
+        for axes in panels[:count]
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    fig.legend(entries.values(), entries.keys(), loc="outside right center")
+    if by_channel:
+        fig.supxlabel("channel; the last one's neighbour is the first", fontsize="medium")
+
+
+def _plot_by_channel(
+    axes: Axes, own: Mapping[str, list[float]], styles: Mapping[str, dict[str, Any]]
+) -> None:
+    for name, values in own.items():
+        color = styles[name]["color"]
+        if len(own) == 1:
+            axes.bar(range(len(values)), values, width=1.0, color=color, label=name)
+        else:
+            # With few channels a line alone hides where the points are.
+            marker = styles[name]["marker"] if len(values) <= 32 else ""
+            axes.plot(values, color=color, marker=marker, linewidth=1.0, label=name)
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _plot_by_layer(
+    axes: Axes,
+    parameters: Mapping[str, Mapping[str, list[float]]],
+    shared: Sequence[str],
+    styles: Mapping[str, dict[str, Any]],
+) -> None:
+    for name in shared:
+        values = [own[name][0] if name in own else math.nan for own in parameters.values()]
+        axes.plot(values, linewidth=1.0, label=name, **styles[name])
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.set_xticks(range(len(parameters)), parameters, rotation=90, fontsize="small")
+    axes.set_title("of all channels of a layer", fontsize="medium")
