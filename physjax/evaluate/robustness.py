@@ -9,17 +9,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from physjax import data, runtime
-from physjax.config import ConfigError
+from physjax.config import Config, ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from physjax.evaluate.network import TrainedNetwork, restore
-from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_robustness
+from physjax.evaluate.record import (
+    CorruptionMetrics,
+    RingMetrics,
+    RobustnessRecord,
+    write_robustness,
+)
 from physjax.records import RecordError, RunFolder
+from physjax.train.choices import chosen_law
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.origin import check_code
 from physjax.train.predict import Views
@@ -34,6 +41,7 @@ def evaluate(
     data_dir: str | None = None,
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
+    permuted_rings: int = 0,
     plugins: Sequence[str] = (),
     other_code: bool = False,
     log: Callable[[str], None] = lambda text: None,
@@ -49,6 +57,9 @@ def evaluate(
         corruptions: names in `CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
+        permuted_rings: evaluate with the channels in so many random orders on the ring, too. Each
+            channel keeps its parameters and gets other neighbours: where accuracy stays, it does
+            not matter who they are.
         plugins: to load instead of those that the record names, which may have moved since.
         other_code: evaluate also where the code of the law or the base model, or a setting of JAX
             that changes numbers, is not what it was trained with.
@@ -57,7 +68,8 @@ def evaluate(
     Raises:
         RecordError: the run has not ended, or its images are not those here.
         OriginError: its code or settings are not those here, and `other_code` is not given.
-        ConfigError: there is no such corruption, or a view changes the class.
+        ConfigError: there is no such corruption, a view changes the class, or the law knows no
+            neighbours.
         CheckpointError: the parameters are gone.
     """
     for name in corruptions:
@@ -72,6 +84,7 @@ def evaluate(
     if record.result is None:
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     check_code(path, record, other_code, log)
+    rings = _other_orders(record.config, permuted_rings)
     with folder.locked():
         config = record.config.set("data.data_dir", data_dir)
         dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
@@ -87,9 +100,11 @@ def evaluate(
         network = TrainedNetwork(setup, trained)
         test = dataset.test
 
-        def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
+        def measure(
+            title: str, images: npt.NDArray[np.uint8], by: TrainedNetwork = network
+        ) -> ClassificationMetrics:
             metrics = classification_metrics(
-                network.log_probabilities(images, tta), test.labels, dataset.info.num_classes
+                by.log_probabilities(images, tta), test.labels, dataset.info.num_classes
             )
             log(
                 f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
@@ -107,6 +122,13 @@ def evaluate(
                     severity, strength, metrics.accuracy, metrics.loss, metrics.calibration_error
                 )
             )
+        permuted: list[RingMetrics] = []
+        for order in rings:
+            other = replace(setup, config=config.replace(law={"permute": order}))
+            metrics = measure(f"ring {order}", test.images, TrainedNetwork(other, trained))
+            permuted.append(
+                RingMetrics(order, metrics.accuracy, metrics.loss, metrics.calibration_error)
+            )
         outcome = RobustnessRecord(
             tta=tta,
             folded=network.folded,
@@ -115,6 +137,19 @@ def evaluate(
             clean=clean,
             quantities={name: CORRUPTIONS[name].quantity for name in corrupted},
             corruptions=corrupted,
+            permuted_rings=permuted,
         )
         write_robustness(path, outcome)
         return outcome
+
+
+def _other_orders(config: Config, count: int) -> list[int]:
+    """The first `count` orders of the ring that the run was not trained in, by number."""
+    if not count:
+        return []
+    law = chosen_law(config)
+    if not law.ordered:
+        raise ConfigError(
+            f"the force law {law.name!r} knows no neighbours: there is no ring to permute"
+        )
+    return [n for n in range(1, count + 2) if n != law.permutation][:count]

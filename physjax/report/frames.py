@@ -13,7 +13,7 @@ import pandas as pd
 from physjax.config import Config
 from physjax.plotting import series_styles
 from physjax.report.paper import has_the_papers_images, is_the_papers, published
-from physjax.report.physics import physics_frame
+from physjax.report.physics import physics_frame, shared_frame
 from physjax.report.statistics import holm, paired
 from physjax.report.titles import common_setting, setting
 from physjax.study.arms import base_arm
@@ -47,6 +47,9 @@ class StudyFrames:
     """A line an epoch of a run that ended well: the columns `ARM`, `seed`, and the record's."""
     physics: pd.DataFrame
     """Likewise: `ARM`, `seed`, and those of :func:`physjax.report.physics.physics_frame`."""
+    parameters: pd.DataFrame
+    """A line a run that ended well, a layer and a parameter of its law that the layer's channels
+    share: `ARM`, `seed`, and those of :func:`physjax.report.physics.shared_frame`."""
     styles: dict[str, dict[str, Any]]
     """Colour and marker of each arm, the same in all figures."""
 
@@ -115,8 +118,9 @@ def study_frames(
     return StudyFrames(
         runs=frame,
         pairs=_pairs(frame),
-        epochs=_by_epoch(records, [pd.DataFrame(map(vars, r.epochs)) for r in records]),
-        physics=_by_epoch(records, [physics_frame(r.epochs) for r in records]),
+        epochs=_by_run(records, [pd.DataFrame(map(vars, r.epochs)) for r in records]),
+        physics=_by_run(records, [physics_frame(r.epochs) for r in records]),
+        parameters=_by_run(records, [shared_frame(r.result) for r in records]),
         styles=series_styles(list(frame["arm"])),
     )
 
@@ -165,7 +169,7 @@ def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[order.sort_values(["dataset", "arm", "seed"]).index].reset_index(drop=True)
 
 
-def _by_epoch(records: Sequence[StudyRecord], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _by_run(records: Sequence[StudyRecord], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     parts = [
         frame.assign(**dataclasses.asdict(record.cell))
         for record, frame in zip(records, frames, strict=True)

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from physjax import plotting
-from physjax.records import EpochRecord
+from physjax.records import EpochRecord, Result
 
 NAMED = 12
 """So many layers have a name each; of more, the colour says how deep they lie."""
@@ -42,6 +42,61 @@ def physics_frame(epochs: Iterable[EpochRecord]) -> pd.DataFrame:
         ],
         columns=["epoch", "layer", "quantity", "value"],
     )
+
+
+def shared_frame(result: Result | None) -> pd.DataFrame:
+    """A line for each layer and parameter that its channels share, such as a gate's weights.
+
+    Columns `layer`, `parameter`, `value`: those of `Result.law_parameters` that are one number in
+    every layer.
+    """
+    parameters = {} if result is None else result.law_parameters or {}
+    return pd.DataFrame(
+        [
+            (layer, name, own[name][0])
+            for name in _shared(parameters)
+            for layer, own in parameters.items()
+            if name in own
+        ],
+        columns=["layer", "parameter", "value"],
+    )
+
+
+def _shared(parameters: Mapping[str, Mapping[str, list[float]]]) -> list[str]:
+    names = dict.fromkeys(name for own in parameters.values() for name in own)
+    return [n for n in names if all(len(own[n]) == 1 for own in parameters.values() if n in own)]
+
+
+def plot_shared(fig: Figure, frame: pd.DataFrame) -> None:
+    """A panel for each arm: its law's shared parameters by layer, mean and range over the seeds.
+
+    Args:
+        fig: an empty figure, whose size is set.
+        frame: of :func:`shared_frame`, with the columns `arm` and `seed`.
+    """
+    arms, layers = (list(dict.fromkeys(frame[name])) for name in ("arm", "layer"))
+    styles = plotting.series_styles(list(dict.fromkeys(frame["parameter"])))
+    columns = min(3, len(arms))
+    rows = -(-len(arms) // columns)
+    fig.set_size_inches(3.0 + 3.4 * columns, 1.2 + 2.6 * rows)
+    panels = fig.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axes in panels[len(arms) :]:
+        axes.remove()
+    lines = {}
+    for (arm, name), part in frame.groupby(["arm", "parameter"], sort=False):
+        axes, style = panels[arms.index(str(arm))], styles[str(name)]
+        by_layer = part.groupby("layer", sort=False)["value"].agg(["mean", "min", "max"])
+        x = [layers.index(layer) for layer in by_layer.index]
+        (lines[str(name)],) = axes.plot(x, by_layer["mean"], linewidth=1.2, **style)
+        axes.fill_between(
+            x, by_layer["min"], by_layer["max"], color=style["color"], alpha=0.15, linewidth=0
+        )
+    for axes, arm in zip(panels, arms, strict=False):
+        axes.axhline(0, color="0.5", linewidth=0.8)
+        axes.set_title(arm)
+        axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize="small")
+        axes.tick_params(labelbottom=True)
+    fig.legend(lines.values(), lines.keys(), loc="outside right center", fontsize="small")
 
 
 def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
@@ -96,9 +151,8 @@ def plot_law_parameters(fig: Figure, parameters: Mapping[str, Mapping[str, list[
         fig: an empty figure, whose size is set.
         parameters: as in :class:`physjax.records.Result`.
     """
-    names = list(dict.fromkeys(name for own in parameters.values() for name in own))
-    styles = plotting.series_styles(names)
-    shared = [n for n in names if all(len(own[n]) == 1 for own in parameters.values() if n in own)]
+    styles = plotting.series_styles([name for own in parameters.values() for name in own])
+    shared = _shared(parameters)
     by_channel = {
         layer: {name: values for name, values in own.items() if name not in shared}
         for layer, own in parameters.items()

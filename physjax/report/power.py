@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -28,8 +29,9 @@ def power_frame(differences: pd.DataFrame, effects: Sequence[float]) -> pd.DataF
     Returns:
         The columns `ARM`, `control`, `title` and `n`; the standard deviation `sd` of the paired
         differences and its 95 % interval `sd_low`, `sd_high`; `detectable`; and `needed_0` and so
-        on, the pairs that each effect needs, NaN where no number or more than any study has. All
-        together: the root of the mean variance, weighted by the degrees of freedom.
+        on, the pairs that each effect needs, NaN where they are more than any study has. All
+        together: the root of the mean variance, weighted by the degrees of freedom; it has no
+        interval, since arms that share a control are not independent.
     """
     known = differences[(differences["n"] > 1) & (differences["sd"] > 0)]
     lines: list[dict[str, Any]] = []
@@ -40,14 +42,13 @@ def power_frame(differences: pd.DataFrame, effects: Sequence[float]) -> pd.DataF
         about = {"dataset": dataset, "model": model, "title": part["title"].iloc[0]}
         if len(part) > 1:
             all_of = {**about, "arm": "", "control": "all together"}
-            lines.append(_line(all_of, int(part["n"].max()), pooled, effects, int(freedom.sum())))
+            together = _line(all_of, int(part["n"].max()), pooled, effects)
+            lines.append({**together, "sd_low": math.nan, "sd_high": math.nan})
     return pd.DataFrame(lines)
 
 
-def _line(
-    about: Any, n: int, sd: float, effects: Sequence[float], freedom: int | None = None
-) -> dict[str, Any]:
-    low, high = deviation_interval(n if freedom is None else freedom + 1, sd)
+def _line(about: Any, n: int, sd: float, effects: Sequence[float]) -> dict[str, Any]:
+    low, high = deviation_interval(n, sd)
     needed = {f"needed_{i}": pairs_needed(e / 100, sd) for i, e in enumerate(effects)}
     return {
         **{name: about[name] for name in (*ARM, "control", "title")},
@@ -56,7 +57,7 @@ def _line(
         "sd_low": low,
         "sd_high": high,
         "detectable": detectable(n, sd),
-        **{name: float("nan") if pairs is None else pairs for name, pairs in needed.items()},
+        **{name: math.nan if pairs is None else pairs for name, pairs in needed.items()},
     }
 
 
@@ -77,7 +78,7 @@ def report_power(path: Path, effects: Sequence[float] = EFFECTS) -> str:
         Column("arm", "arm", lambda d: f"{d.arm} − {d.control}" if d.arm else d.control),
         Column("n", "n"),
         Column("sd [pp]", "sd", lambda d: f"{100 * d.sd:.2f}"),
-        Column("95 %", "sd_low", lambda d: f"{100 * d.sd_low:.2f} … {100 * d.sd_high:.2f}"),
+        Column("95 %", "sd_low", _interval),
         Column("n shows [pp]", "detectable", lambda d: f"{100 * d.detectable:.2f}"),
         *(
             Column(f"pairs for {effect:g}", f"needed_{i}", partial(_pairs, f"needed_{i}"))
@@ -90,6 +91,12 @@ def report_power(path: Path, effects: Sequence[float] = EFFECTS) -> str:
         "mean difference that so many\npairs find; `pairs for`: how many find that difference, in "
         "percentage points. A deviation from few pairs is uncertain,\nand the number of pairs "
         "grows with its square: plan with the upper end of its interval.\n"
+    )
+
+
+def _interval(line: Any) -> str:
+    return (
+        NOTHING if pd.isna(line.sd_low) else f"{100 * line.sd_low:.2f} … {100 * line.sd_high:.2f}"
     )
 
 
