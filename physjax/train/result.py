@@ -60,7 +60,7 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             mirror=info.mirror,
         ),
         confusion=evaluation.metrics.confusion,
-        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.init(1)),
+        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.recorded_names),
     )
 
 
