@@ -9,6 +9,7 @@ COMMANDS = {
     "train": "train one model from a recipe, and draw its figures",
     "study": "run a study: models x laws x data sets x seeds, tables, figures",
     "evaluate": "evaluate a trained run: clean, corrupted, calibration, classes",
+    "predict": "say what a trained run sees on image files",
     "prepare": "prepare a data set in a TFDS folder, without TensorFlow",
     "resistive": "train networks of resistors by the paper's Eq. (1) and its kin",
 }

@@ -12,7 +12,7 @@ from physjax.data import DATASETS
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 
 SIDE = 32
-"""Height and width of the images that models get."""
+"""Height and width of the images of all data sets but one's own."""
 
 
 def from_arrays(
@@ -30,7 +30,7 @@ def from_arrays(
 
     Args:
       train_images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most 32; smaller ones
-        get a black border (`to_rgb32`).
+        get a black border (`to_rgb`).
       train_labels: integers [N], from 0 to K - 1; every class has an image.
       test_images: as the training images, of the same height, width and channels.
       test_labels: as the training labels; a class may be missing.
@@ -62,7 +62,7 @@ def from_arrays(
             f"{list(images[0].shape[1:])} (height, width, channels)"
         )
     train, test = (
-        Split(to_rgb32(array), _checked_labels(labels, argument, len(array), len(names)))
+        Split(to_rgb(array), _checked_labels(labels, argument, len(array), len(names)))
         for array, labels, argument in (
             (images[0], train_labels, "train_labels"),
             (images[1], test_labels, "test_labels"),
@@ -89,24 +89,26 @@ def from_arrays(
         source="arrays",
         fingerprint=fingerprint(train, test),
         notice="",
+        native=(images[0].shape[1], images[0].shape[2], images[0].shape[3]),
     )
     return Dataset(train, test, info)
 
 
-def as_images(images: npt.ArrayLike) -> npt.NDArray[np.uint8]:
-    """Images to predict, as the models get them: uint8 [N, 32, 32, 3].
+def as_images(images: npt.ArrayLike, side: int = SIDE) -> npt.NDArray[np.uint8]:
+    """Images to predict, as the models get them: uint8 [N, side, side, 3].
 
     Args:
-      images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most 32, as in
+      images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most `side`, as in
         :func:`from_arrays`; N may be 0.
+      side: in pixels.
 
     Raises:
       DataError: what does not fit.
     """
     array = _array(images, "images")
     if array.ndim in (3, 4) and len(array) == 0:
-        return np.zeros((0, SIDE, SIDE, 3), np.uint8)
-    return to_rgb32(_checked_images(array, "images"))
+        return np.zeros((0, side, side, 3), np.uint8)
+    return to_rgb(_checked_images(array, "images", side), side)
 
 
 def check_labels(labels: npt.ArrayLike, count: int, num_classes: int) -> npt.NDArray[np.int32]:
@@ -126,7 +128,9 @@ def _checked_names(class_names: Sequence[str]) -> tuple[str, ...]:
     return names
 
 
-def _checked_images(images: npt.ArrayLike, argument: str) -> npt.NDArray[np.uint8]:
+def _checked_images(
+    images: npt.ArrayLike, argument: str, side: int = SIDE
+) -> npt.NDArray[np.uint8]:
     """As uint8 [N, H, W, 1 or 3]."""
     array = _array(images, argument)
     if array.dtype != np.uint8:
@@ -140,8 +144,8 @@ def _checked_images(images: npt.ArrayLike, argument: str) -> npt.NDArray[np.uint
         )
     if 0 in array.shape:
         raise DataError(f"{argument} have the shape {list(array.shape)}: there are no pixels")
-    if max(array.shape[1:3]) > SIDE:
-        raise DataError(f"{argument}: {_too_large(array.shape[1], array.shape[2])}")
+    if max(array.shape[1:3]) > side:
+        raise DataError(f"{argument}: {_too_large(array.shape[1], array.shape[2], side)}")
     return array
 
 
@@ -186,45 +190,45 @@ def channel_statistics(
     return (means[0], means[1], means[2]), (deviations[0], deviations[1], deviations[2])
 
 
-def to_rgb32(images_NHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Images as the models get them, [N, 32, 32, 3].
+def to_rgb(images_NHWC: npt.NDArray[np.uint8], side: int = SIDE) -> npt.NDArray[np.uint8]:
+    """Images as the models get them, [N, side, side, 3].
 
     Smaller ones get a black border, evenly; where that is odd, the row below and the column on the
     right are the wider ones. A grey channel becomes three equal ones.
 
     Raises:
-      DataError: images larger than 32x32, or neither 1 nor 3 channels.
+      DataError: images larger than that, or neither 1 nor 3 channels.
     """
     _, height, width, channels = images_NHWC.shape
-    if max(height, width) > SIDE:
-        raise DataError(_too_large(height, width))
+    if max(height, width) > side:
+        raise DataError(_too_large(height, width, side))
     if channels not in (1, 3):
         raise DataError(f"images have {channels} channels, but must have 1 or 3")
-    if (height, width) != (SIDE, SIDE):
-        rows, columns = SIDE - height, SIDE - width
+    if (height, width) != (side, side):
+        rows, columns = side - height, side - width
         border = ((rows // 2, rows - rows // 2), (columns // 2, columns - columns // 2))
         images_NHWC = np.pad(images_NHWC, ((0, 0), *border, (0, 0)))
     return images_NHWC if channels == 3 else np.repeat(images_NHWC, 3, axis=-1)
 
 
-def _too_large(height: int, width: int) -> str:
+def _too_large(height: int, width: int, side: int) -> str:
     return (
-        f"images of {height}x{width} pixels are larger than the {SIDE}x{SIDE} that models get; "
-        "make them smaller first, e.g. with Pillow's Image.resize"
+        f"images of {height}x{width} pixels are larger than the {side}x{side} that models get; "
+        "make them smaller first, e.g. with physjax.data.images.resize"
     )
 
 
-def check_split(split: Split, count: int, num_classes: int, what: str) -> Split:
+def check_split(split: Split, count: int, num_classes: int, what: str, side: int = SIDE) -> Split:
     """The split, if it is what the rest of the package relies on.
 
     Raises:
       DataError: shapes, types, the number of images or the range of labels are other ones.
     """
     images, labels = split.images, split.labels
-    if images.shape != (count, SIDE, SIDE, 3) or images.dtype != np.uint8:
+    if images.shape != (count, side, side, 3) or images.dtype != np.uint8:
         raise DataError(
             f"{what} are {images.dtype} {list(images.shape)}, "
-            f"not uint8 [{count}, {SIDE}, {SIDE}, 3]"
+            f"not uint8 [{count}, {side}, {side}, 3]"
         )
     if labels.shape != (count,) or labels.dtype != np.int32:
         raise DataError(f"labels of {what} are {labels.dtype} {list(labels.shape)}, not [{count}]")

@@ -167,5 +167,6 @@ def _assemble(
         source=source,
         fingerprint=mark,
         notice=notice,
+        native=spec.native,
     )
     return Dataset(train, test, info)

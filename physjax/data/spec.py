@@ -32,7 +32,7 @@ class DatasetSpec:
     """What figures show of the original and of nothing else."""
     class_names: tuple[str, ...]
     native_shape: tuple[int, int, int]
-    """Height, width, channels as stored; images reach the models as 32x32x3 (`to_rgb32`)."""
+    """Height, width, channels as stored; images reach the models as 32x32x3 (`to_rgb`)."""
     mean: Channels
     """Of the training images as the models get them (padding included), pixels in [0, 1]."""
     std: Channels
@@ -60,6 +60,15 @@ class DatasetSpec:
     def num_classes(self) -> int:
         """Number of classes."""
         return len(self.class_names)
+
+    @property
+    def native(self) -> tuple[int, int, int]:
+        """Height, width and channels before a border and copies of a grey channel.
+
+        Embedded images come in their final size, however they were brought to it.
+        """
+        height, width, channels = self.native_shape
+        return (32, 32, channels) if self.layout == "embedded" else (height, width, channels)
 
     @property
     def home(self) -> str:

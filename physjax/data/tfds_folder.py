@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from physjax.data.arrays import check_split, to_rgb32
+from physjax.data.arrays import check_split, to_rgb
 from physjax.data.raw import check_names
 from physjax.data.shards import FORMATS, read_shard
 from physjax.data.spec import DatasetSpec
@@ -229,7 +229,7 @@ def _read_shard(spec: DatasetSpec, shard: Shard, file_format: str, split: str) -
                 raise ValueError(f"a label is {label}, of {spec.num_classes} classes")
             files.append(image)
             labels.append(label)
-        images = to_rgb32(decode_pngs(files, spec.native_shape))
+        images = to_rgb(decode_pngs(files, spec.native_shape))
     except Exception as error:
         if isinstance(error, OSError) and error.errno:  # no permission, or a failing disk
             raise DataError(f"{shard.path} cannot be read: {error.strerror}") from error

@@ -82,6 +82,11 @@ class DataFacts:
     std: tuple[float, float, float] | None = None
     mirror: bool | None = None
     """Whether a mirrored image still shows its class; None in older records."""
+    image_size: Number = 32
+    """Side in pixels of the images."""
+    native: tuple[Number, Number, Number] | None = None
+    """Height, width and channels before a border and copies of a grey channel; None in older
+    records."""
 
 
 @schema.strict(RecordError)
