@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from physjax import runtime
 from physjax.config import Config, ConfigError
-from physjax.data import DATASETS, Dataset, DatasetInfo
+from physjax.data import Dataset, DatasetInfo
 from physjax.data.arrays import as_images, check_labels
 from physjax.data.images import read_images
 from physjax.plotting import PNG, Format
@@ -179,7 +179,7 @@ class Run:
             known = check_labels(labels, len(array), len(self.class_names))
             log_probabilities = self._network.log_probabilities(array, tta)
             return classification_metrics(log_probabilities, known, len(self.class_names))
-        if self._dataset is None and self.result.data.name not in DATASETS:
+        if self._dataset is None and self.result.data.source == "arrays":
             raise ConfigError(
                 f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "
                 "images and labels, or load_run(..., dataset=...)"
@@ -188,7 +188,7 @@ class Run:
             self.path,
             tta=tta,
             dataset=self._dataset,
-            data_dir=data_dir or self.config.data.data_dir,
+            data_dir=data_dir,
             corruptions=corruptions,
             other_code=self._other_code,
         )

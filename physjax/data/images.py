@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps
 
-from physjax.data.arrays import SIDE, to_rgb
+from physjax.data.pixels import SIDE, to_rgb
 from physjax.data.types import DataError
 
 SUFFIXES = frozenset(

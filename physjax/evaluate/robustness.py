@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from physjax import data, runtime
-from physjax.config import ConfigError
+from physjax.config import Config, ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from physjax.evaluate.network import TrainedNetwork, restore
 from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_robustness
@@ -45,7 +45,7 @@ def evaluate(
         tta: average probabilities over views of each image: `mirror` over both mirror images,
             `mirror+shift` over those moved by a pixel to two corners too.
         dataset: whole, that the run was trained on; None: the one that its config names.
-        data_dir: TFDS folder; None: as for training.
+        data_dir: TFDS folder; None: as for training, where that is still there.
         corruptions: names in `CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
@@ -73,7 +73,7 @@ def evaluate(
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     check_code(path, record, other_code, log)
     with folder.locked():
-        config = record.config.set("data.data_dir", data_dir)
+        config = record.config.set("data.data_dir", data_dir or _trained_from(record.config))
         dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
         trained_on = record.result.data.fingerprint
         if dataset.info.fingerprint != trained_on:
@@ -118,3 +118,9 @@ def evaluate(
         )
         write_robustness(path, outcome)
         return outcome
+
+
+def _trained_from(config: Config) -> str | None:
+    """The folder that the images of a run came from, where it names one that is still there."""
+    named = config.data.data_dir
+    return named if named is not None and Path(named).expanduser().exists() else None

@@ -11,7 +11,7 @@ import pytest
 
 from physjax.config import DataConfig
 from physjax.data import DataError, fingerprint, from_arrays, select
-from physjax.data.arrays import to_rgb
+from physjax.data.pixels import to_rgb
 
 NAMES = ["cat", "dog", "newt"]
 
