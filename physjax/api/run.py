@@ -21,6 +21,7 @@ from physjax.records import RecordError, Result, RunFolder, RunRecord
 if TYPE_CHECKING:
     from physjax.evaluate.network import TrainedNetwork
     from physjax.evaluate.record import RobustnessRecord
+    from physjax.export import PortableNetwork
     from physjax.train.metrics import ClassificationMetrics
     from physjax.train.predict import Views
     from physjax.train.setup import TrainSetup
@@ -192,6 +193,34 @@ class Run:
             corruptions=corruptions,
             other_code=self._other_code,
         )
+
+    def portable(self, *, merge: bool = True) -> PortableNetwork:
+        """The network as it leaves physjax, with its preprocessing (`physjax.export`).
+
+        Args:
+          merge: fold its forces, where they can be folded.
+        """
+        from physjax.export import network_of_run
+
+        return network_of_run(self._setup, self.variables, self.record, merge=merge)
+
+    def export(self, to: str, path: str | Path | None = None, *, merge: bool = True) -> Path:
+        """Write the network in a format, and a model card beside it; the file.
+
+        Args:
+          to: a name in `physjax.export.EXPORTS`: stablehlo, onnx, safetensors, torch.
+          path: of the file; None: export/model.<ending> in the run's folder.
+          merge: fold its forces, where they can be folded.
+
+        Raises:
+          ConfigError: there is no such format.
+          ExportError: the format cannot hold the network, or needs what is not installed.
+        """
+        from physjax.export import EXPORTS, write_export
+
+        suffix = EXPORTS.get_named(to).suffix
+        target = self.path / "export" / f"model{suffix}" if path is None else Path(path)
+        return write_export(self.portable(merge=merge), to, target)[0]
 
     def report(self, formats: Sequence[Format] = PNG) -> list[Path]:
         """Draw the figures of the run into its folder; their files."""
