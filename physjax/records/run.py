@@ -66,7 +66,7 @@ class DataFacts:
     """Which images a run saw."""
 
     name: str
-    """In `physjax.data.DATASETS`."""
+    """In `physjax.data.DATASETS`, or of one in the TFDS folder, or of arrays."""
     title: str
     """As figures call it: deviations from the original are named."""
     version: str

@@ -18,6 +18,7 @@ import pytest
 from PIL import Image
 
 import physjax
+from helpers.exports import small_run
 from physjax import cli, runtime
 
 pytestmark = pytest.mark.quick_compile
@@ -27,13 +28,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> physjax.Run:
-    config = physjax.recipe("smoke").replace(
-        model={"name": "cnn", "law": "ring", "width": 0.1},
-        data={"train_examples": 80},
-        optim={"epochs": 1},
-        run={"runs_dir": str(tmp_path_factory.mktemp("runs")), "devices": 1},
-    )
-    return physjax.fit(config)
+    return small_run(tmp_path_factory.mktemp("runs"))
 
 
 @pytest.fixture(scope="module")

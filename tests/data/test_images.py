@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given
-from PIL import Image
+from PIL import Image, ImageOps
 
 from helpers.fuzzing import CHANGES, Change, damage, examples
 from physjax.data.image_files import find_images
@@ -114,6 +114,19 @@ def test_the_middle_is_cut_out_and_made_smaller_without_aliasing(tmp_path: Path)
     np.testing.assert_array_equal(resize(wide[None], 32, 32)[0], found)
     grey_alone = resize(wide[None, ..., 2:], 32, 32)
     np.testing.assert_array_equal(grey_alone[0, ..., 0], found[..., 2])
+
+
+def test_a_large_photo_is_decoded_in_part_and_looks_the_same(tmp_path: Path) -> None:
+    noise = Image.fromarray(pixels(9, 12)).resize((1200, 900), Image.Resampling.BICUBIC)
+    path = saved(tmp_path / "a.jpg", noise, quality=90)
+    with Image.open(path) as image:
+        whole = ImageOps.fit(image, (32, 32), method=Image.Resampling.BILINEAR)
+    found = read_image(path, RGB).astype(int)
+    assert np.abs(found - np.asarray(whole)).max() <= 1
+    small = saved(tmp_path / "b.jpg", noise.resize((80, 60)), quality=90)
+    with Image.open(small) as image:
+        whole = ImageOps.fit(image, (32, 32), method=Image.Resampling.BILINEAR)
+    np.testing.assert_array_equal(read_image(small, RGB), whole)
 
 
 def test_grey_and_bordered_as_the_data_set_is(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import physjax
+from helpers.exports import small_run
 from physjax import cli
 from physjax.export import EXPORTS, ExportError, read_safetensors
 from physjax.export.card import model_card
@@ -29,13 +30,7 @@ Call = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> physjax.Run:
-    config = physjax.recipe("smoke").replace(
-        model={"name": "cnn", "law": "ring", "width": 0.1},
-        data={"train_examples": 80},
-        optim={"epochs": 3, "ema": 0.5},
-        run={"runs_dir": str(tmp_path_factory.mktemp("runs")), "devices": 1, "seed": 5},
-    )
-    return physjax.fit(config)
+    return small_run(tmp_path_factory.mktemp("runs"), epochs=3, ema=0.5)
 
 
 @pytest.fixture

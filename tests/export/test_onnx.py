@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from helpers.exports import OWN
 from helpers.random_params import random_like
 from helpers.short import SHORT, cut
 from physjax.config import recipe
-from physjax.data import DatasetInfo
 from physjax.export import ExportError, PortableNetwork, network_of_run, onnx
 from physjax.train.setup import TrainSetup
 
@@ -25,20 +25,6 @@ runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
 library = pytest.importorskip("onnx", reason="onnx is missing: install the extra `export`")
 
 pytestmark = pytest.mark.quick_compile
-
-INFO = DatasetInfo(
-    name="own",
-    title="Own",
-    num_classes=7,
-    class_names=tuple("abcdefg"),
-    mean=(0.5, 0.4, 0.3),
-    std=(0.2, 0.3, 0.25),
-    mirror=True,
-    version="1.0.0",
-    source="a test",
-    fingerprint="",
-    notice="",
-)
 
 
 def portable(
@@ -50,7 +36,7 @@ def portable(
         augment={"crop": crop},
         optim={"batch_size": 10},
     )
-    info = dataclasses.replace(INFO, image_size=40 if crop == "none" else 32)
+    info = dataclasses.replace(OWN, image_size=40 if crop == "none" else 32)
     setup = TrainSetup(config, info, 100)
     short = SHORT.get(name, {}) if size == "cifar" else {}
     network, side = setup.model().clone(**short), setup.image_size
