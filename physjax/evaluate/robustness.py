@@ -50,7 +50,7 @@ def evaluate(
         tta: average probabilities over views of each image: `mirror` over both mirror images,
             `mirror+shift` over those moved by a pixel to two corners too.
         dataset: whole, that the run was trained on; None: the one that its config names.
-        data_dir: TFDS folder; None: as for training.
+        data_dir: TFDS folder; None: as for training, where that is still there.
         corruptions: names in `CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
