@@ -46,7 +46,7 @@ class ForceLaw:
     says so by `starts_plain`.
 
     Keyword-only arguments of `force` are the law's settings: `--law.NAME`, or `law.NAME` in a
-    config, chooses a value within the limits of the annotation. `init` gets those that it names.
+    config, chooses a value within the limits of the annotation. `init` gets those that it names::
 
         def _force(params, y, *, length: Annotated[float, Field(gt=0)] = 2.0): ...
 
