@@ -41,7 +41,7 @@ extensions = [
 # Run and compared by tests/test_docs.py, and stored with their outputs.
 nb_execution_mode = "off"
 myst_heading_anchors = 4
-myst_enable_extensions = ["colon_fence", "dollarmath"]
+myst_enable_extensions = ["colon_fence", "dollarmath", "attrs_inline"]
 # A single-quoted word in a docstring is code, as in Markdown.
 default_role = "code"
 autodoc_typehints = "description"
