@@ -1,4 +1,4 @@
-"""A run one can hold."""
+"""A run that one can hold, and ask for predictions."""
 
 from __future__ import annotations
 
@@ -227,3 +227,24 @@ class Run:
         from physjax.report.run import report_run
 
         return report_run(self.path, formats)
+
+    def page(self, output: str | Path = "report.html", *others: Run) -> Path:
+        """Write an HTML page about this run, and `others` beside it, that needs no network.
+
+        It shows what the network is surest of and wrong, and its filters and forces, too.
+
+        Raises:
+          ConfigError: the images of a run were arrays, and are not at hand.
+        """
+        from physjax.evaluate.inspection import inspect
+        from physjax.report.html import write_page
+
+        for run in (self, *others):
+            runtime.configure()
+            inspect(
+                run.path,
+                dataset=run._dataset,
+                other_code=run._other_code,
+            )
+        write_page([self.path, *(run.path for run in others)], Path(output))
+        return Path(output)

@@ -53,6 +53,8 @@ class Command:
     """Train over several hosts: the same command on each of them (docs/hosts.md)."""
     peer_timeout: float = 120.0
     """With --distributed: seconds after which a host that gives no sign of life counts as lost."""
+    profile: Flag = False
+    """Trace a few steps, for Perfetto and TensorBoard, in the run's folder profile/."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures: one file each for every format named."""
 

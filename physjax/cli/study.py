@@ -58,6 +58,10 @@ class Command:
     kept as <name>.old-1, or the next number."""
     report: bool = False
     """Run nothing; make tables and figures of the records there are."""
+    power: bool = False
+    """Run nothing; say what the pairs there are could have shown, and how many an effect needs."""
+    effects: Annotated[tuple[float, ...], tyro.conf.arg(metavar="POINTS")] = (0.1, 0.2, 0.3, 0.5)
+    """With --power: the effects, in percentage points of accuracy."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures: one file each for every format named."""
     latex: bool = False
@@ -104,7 +108,15 @@ def main() -> None:
     command = options.parse(Command, description=__doc__)
     name = command.name if command.name is not None or command.grid is None else command.grid.stem
     name = options.folder_name("study" if name is None else name, "--name")
-    study = find_grid(command, StudyFolder(command.results_dir / name))
+    folder = command.results_dir / name
+    study = find_grid(command, StudyFolder(folder))
+    if command.power:
+        from physjax.report.power import report_power
+
+        if any(not 0 < effect <= 100 for effect in command.effects) or not command.effects:
+            raise ConfigError("--effects are percentage points above 0, e.g. 0.2")
+        print(report_power(folder, command.effects), end="")
+        return
 
     if not command.report:
         runtime.configure(restart=True)
@@ -124,7 +136,7 @@ def main() -> None:
     from physjax.report.study import report_study
 
     for path in report_study(
-        command.results_dir / name,
+        folder,
         command.figure_format,
         latex=command.latex,
         paper=command.paper,

@@ -6,24 +6,28 @@ the logits by rounding alone.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
-from physjax import data, runtime
+from physjax import data
 from physjax.config import Config, ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from physjax.evaluate.network import TrainedNetwork, restore
-from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_robustness
-from physjax.records import RecordError, RunFolder
+from physjax.evaluate.network import TrainedNetwork
+from physjax.evaluate.record import (
+    CorruptionMetrics,
+    RingMetrics,
+    RobustnessRecord,
+    write_robustness,
+)
+from physjax.evaluate.trained import opened
+from physjax.train.choices import chosen_law
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
-from physjax.train.origin import check_code
 from physjax.train.predict import Views
-from physjax.train.setup import TrainSetup
 
 
 def evaluate(
@@ -34,6 +38,7 @@ def evaluate(
     data_dir: str | None = None,
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
+    permuted_rings: int = 0,
     plugins: Sequence[str] = (),
     other_code: bool = False,
     log: Callable[[str], None] = lambda text: None,
@@ -49,6 +54,9 @@ def evaluate(
         corruptions: names in `CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
+        permuted_rings: evaluate with the channels in so many random orders on the ring, too. Each
+            channel keeps its parameters and gets other neighbours: where accuracy stays, it does
+            not matter who they are.
         plugins: to load instead of those that the record names, which may have moved since.
         other_code: evaluate also where the code of the law or the base model, or a setting of JAX
             that changes numbers, is not what it was trained with.
@@ -57,39 +65,31 @@ def evaluate(
     Raises:
         RecordError: the run has not ended, or its images are not those here.
         OriginError: its code or settings are not those here, and `other_code` is not given.
-        ConfigError: there is no such corruption, or a view changes the class.
+        ConfigError: there is no such corruption, a view changes the class, or the law knows no
+            neighbours.
         CheckpointError: the parameters are gone.
     """
     for name in corruptions:
         if name not in CORRUPTIONS:
             raise ConfigError(f"there is no corruption {name!r}; they are {', '.join(CORRUPTIONS)}")
-    runtime.require_32_bits()
-    folder = RunFolder(path)
-    record = folder.read()
-    if plugins:
-        config = record.config.replace(run={"plugins": tuple(plugins)})
-        record = dataclasses.replace(record, config=config)
-    if record.result is None:
-        raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
-    check_code(path, record, other_code, log)
-    with folder.locked():
-        config = record.config.set("data.data_dir", data_dir or _trained_from(record.config))
-        dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
-        trained_on = record.result.data.fingerprint
-        if dataset.info.fingerprint != trained_on:
-            raise RecordError(
-                f"the images of {dataset.info.name} here ({dataset.info.source}) are not those "
-                f"that {folder.path} was trained on (fingerprints {dataset.info.fingerprint[:12]} "
-                f"and {trained_on[:12]}); give their --data-dir"
-            )
-        setup = TrainSetup(config, dataset.info, len(dataset.train))
-        trained = restore(setup, folder.checkpoints, record.result.steps)
+    with opened(
+        path,
+        dataset=dataset,
+        data_dir=data_dir,
+        plugins=plugins,
+        other_code=other_code,
+        log=log,
+    ) as run:
+        dataset, setup, trained = run.dataset, run.setup, run.variables
+        rings = _other_orders(setup.config, permuted_rings)
         network = TrainedNetwork(setup, trained)
         test = dataset.test
 
-        def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
+        def measure(
+            title: str, images: npt.NDArray[np.uint8], by: TrainedNetwork = network
+        ) -> ClassificationMetrics:
             metrics = classification_metrics(
-                network.log_probabilities(images, tta), test.labels, dataset.info.num_classes
+                by.log_probabilities(images, tta), test.labels, dataset.info.num_classes
             )
             log(
                 f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
@@ -107,6 +107,13 @@ def evaluate(
                     severity, strength, metrics.accuracy, metrics.loss, metrics.calibration_error
                 )
             )
+        permuted: list[RingMetrics] = []
+        for order in rings:
+            other = replace(setup, config=setup.config.replace(law={"permute": order}))
+            metrics = measure(f"ring {order}", test.images, TrainedNetwork(other, trained))
+            permuted.append(
+                RingMetrics(order, metrics.accuracy, metrics.loss, metrics.calibration_error)
+            )
         outcome = RobustnessRecord(
             tta=tta,
             folded=network.folded,
@@ -115,12 +122,19 @@ def evaluate(
             clean=clean,
             quantities={name: CORRUPTIONS[name].quantity for name in corrupted},
             corruptions=corrupted,
+            permuted_rings=permuted,
         )
         write_robustness(path, outcome)
         return outcome
 
 
-def _trained_from(config: Config) -> str | None:
-    """The folder that the images of a run came from, where it names one that is still there."""
-    named = config.data.data_dir
-    return named if named is not None and Path(named).expanduser().exists() else None
+def _other_orders(config: Config, count: int) -> list[int]:
+    """The first `count` orders of the ring that the run was not trained in, by number."""
+    if not count:
+        return []
+    law = chosen_law(config)
+    if not law.ordered:
+        raise ConfigError(
+            f"the force law {law.name!r} knows no neighbours: there is no ring to permute"
+        )
+    return [n for n in range(1, count + 2) if n != law.permutation][:count]

@@ -22,6 +22,7 @@ from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyRecord, strip_machine_paths
 from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
+from physjax.study.screening import check_screening
 from physjax.study.status import changed_runs, cost_model, run_status, validate
 from physjax.study.views import with_views, without_views
 from physjax.train import signals
@@ -59,6 +60,7 @@ def run_study(
       Interrupted: a signal came.
     """
     runs = validate(study)
+    check_screening(study, paths)
     folder = paths.study_folder(name)
     folder.check(study)
     busy: list[str] = []

@@ -41,7 +41,7 @@ class Evaluation:
 
     metrics: ClassificationMetrics
     diagnostics: Any
-    """RMS force by layer, on the first batch."""
+    """By layer, on the first batch: RMS force, and what else the law says."""
 
 
 class Predictor:
@@ -95,7 +95,7 @@ class Predictor:
         count: int,
         between: Callable[[], None] = lambda: None,
     ) -> tuple[npt.NDArray[np.float64], Any]:
-        """float64 [count, K] of the first `count` images, and the RMS force by layer.
+        """float64 [count, K] of the first `count` images, and what layers say of their forces.
 
         Args:
           variables: on the devices.
@@ -133,7 +133,7 @@ def predict_step(
     tta: Views = "none",
     folded: bool = False,
 ) -> tuple[jax.Array, Any]:
-    """Log-probabilities of a batch, and the RMS force of every layer on it.
+    """Log-probabilities of a batch, and RMS force and more of every layer on it.
 
     Args:
       setup: of the run.
@@ -158,11 +158,22 @@ def predict_step(
         scores.append(jax.nn.log_softmax(logits.astype(jnp.float32)) + math.log(weight))
         sown.append(collections.get(DIAGNOSTICS, {}))
     log_probabilities = scores[0] if len(scores) == 1 else logsumexp(jnp.stack(scores), 0)
-    squares = jax.tree.map(jnp.square, sown[0])
+    figures = sown[0]
     if setup.axis_name is not None:
         log_probabilities = lax.all_gather(log_probabilities, setup.axis_name, tiled=True)
-        squares = lax.pmean(squares, setup.axis_name)
-    return log_probabilities, jax.tree.map(jnp.sqrt, squares)
+        figures = _merged(figures, setup.axis_name)
+    return log_probabilities, figures
+
+
+def _merged(figures: Any, axis_name: str) -> Any:
+    """What layers say of each device's images, for all of them: RMS forces, and means."""
+
+    def merge(path: Any, x: jax.Array) -> jax.Array:
+        if path[-1].key == "force_rms":
+            return jnp.sqrt(lax.pmean(jnp.square(x), axis_name))
+        return lax.pmean(x, axis_name)
+
+    return jax.tree_util.tree_map_with_path(merge, figures)
 
 
 def _views(images: jax.Array, tta: Views) -> list[tuple[float, jax.Array]]:

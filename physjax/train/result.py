@@ -62,7 +62,7 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             native=info.native,
         ),
         confusion=evaluation.metrics.confusion,
-        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.init(1)),
+        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.recorded_names),
     )
 
 
