@@ -20,6 +20,8 @@ from helpers.random_params import random_like
 from helpers.short import SHORT, cut
 from physjax.config import recipe
 from physjax.export import ExportError, PortableNetwork, network_of_run, onnx
+from physjax.forces import LAWS
+from physjax.nn.fold import foldable
 from physjax.train.setup import TrainSetup
 
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
@@ -69,10 +71,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet20": ("resnet20", {}),
     "densenet": ("densenet", {}),
     "speedrun": ("speedrun", {"activation": "celu"}),
-    "cnn divisive": ("cnn", {"law": "divisive"}),
-    "cnn lrn": ("cnn", {"law": "lrn", "norm": "none"}),
     "alexnet at 224": ("alexnet", {"size": "imagenet", "crop": "resized", "width": 0.05}),
     "cnn from 40 pixels": ("cnn", {"crop": "none"}),
+    **{f"cnn {law}": ("cnn", {"law": law}) for law in LAWS if not foldable(law)},
 }
 
 
@@ -83,7 +84,7 @@ def test_onnxruntime_gives_the_same_logits(
     cut(monkeypatch)
     name, fields = CASES[case]
     network = portable(name, **fields)
-    assert network.folded == (fields.get("law", "ring") not in ("divisive", "lrn"))
+    assert network.folded == foldable(fields.get("law", "ring"))
     onnx.write(network, tmp_path / "a.onnx")
     for count in (1, 3):  # the batch is free
         images = images_for(network, count)
