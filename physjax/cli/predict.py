@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import numpy as np
 import tyro
@@ -25,13 +25,11 @@ from physjax.cli import options
 from physjax.cli.common import Flag
 from physjax.cli.predictions import CsvWriter, JsonWriter, Prediction, TableWriter, Writer
 from physjax.config import ConfigError
+from physjax.data import DatasetInfo
 from physjax.data.image_files import find_images
 from physjax.data.images import ImageError, read_image
 from physjax.errors import Incomplete
 from physjax.train.progress import Bar
-
-if TYPE_CHECKING:
-    from physjax.api import Run
 
 _AT_ONCE = 64
 """Images that are read and predicted at a time, at most."""
@@ -44,7 +42,7 @@ class Command:
     """Which run, which images, and how the answer looks."""
 
     run: tyro.conf.Positional[Path]
-    """The run's folder."""
+    """The run's folder, or a safetensors file that `physjax export` made."""
     images: tyro.conf.Positional[tuple[str, ...]]
     """Image files, folders, patterns; `-`: names from standard input, one a line."""
     top_k: int = 3
@@ -75,8 +73,12 @@ def main() -> None:
     # After configure(), which must stand before the first use of JAX.
     from physjax.api import load_run
 
-    run = load_run(command.run, plugins=command.plugin, other_code=command.other_code)
-    names = run.class_names
+    if command.run.is_file():
+        seen = _of_file(command)
+    else:
+        run = load_run(command.run, plugins=command.plugin, other_code=command.other_code)
+        seen = Network(run.info, lambda images: run.predict(images, command.tta))
+    names = seen.info.class_names
     paths = list(find_images(_named(command.images)))
     readable = [path for path in paths if isinstance(path, Path)]
     if command.json:
@@ -85,9 +87,28 @@ def main() -> None:
         writer = CsvWriter()
     else:
         writer = TableWriter(readable, names, min(command.top_k, len(names)))
-    left_out = _predict(run, paths, command, writer)
+    left_out = _predict(seen, paths, command, writer)
     if left_out:
         raise Incomplete(f"{left_out} of {len(paths)} could not be read")
+
+
+@dataclass(frozen=True)
+class Network:
+    """What is asked."""
+
+    info: DatasetInfo
+    """What it must know of images."""
+    predict: Callable[[np.ndarray], np.ndarray]
+    """uint8 images [N, S, S, 3] -> class probabilities [N, K]."""
+
+
+def _of_file(command: Command) -> Network:
+    from physjax.export import read_safetensors
+
+    if command.tta != "none":
+        raise ConfigError(f"--tta {command.tta} needs a run; {command.run} is a file")
+    network = read_safetensors(command.run)
+    return Network(network.info, network.probabilities)
 
 
 def _named(words: Sequence[str]) -> Iterator[str]:
@@ -105,9 +126,12 @@ def _named(words: Sequence[str]) -> Iterator[str]:
                 yield name
 
 
-def _predict(run: Run, paths: Sequence[Path | ImageError], command: Command, writer: Writer) -> int:
-    """Write what the run sees on the images; how many could not be read."""
-    left_out, top = 0, min(command.top_k, len(run.class_names))
+def _predict(
+    network: Network, paths: Sequence[Path | ImageError], command: Command, writer: Writer
+) -> int:
+    """Write what the network sees on the images; how many could not be read."""
+    info = network.info
+    left_out, top = 0, min(command.top_k, info.num_classes)
     # Lines above a bar on the same terminal go through it.
     on_terminal = sys.stdout.isatty()
     console = Console(
@@ -132,17 +156,17 @@ def _predict(run: Run, paths: Sequence[Path | ImageError], command: Command, wri
                 try:
                     if isinstance(path, ImageError):
                         raise path
-                    kept.append((path, read_image(path, run.info.native, run.info.image_size)))
+                    kept.append((path, read_image(path, info.native, info.image_size)))
                 except ImageError as error:
                     left_out += 1
                     print(error, file=sys.stderr)
             if kept:
-                found = run.predict(np.stack([pixels for _, pixels in kept]), command.tta)
+                found = network.predict(np.stack([pixels for _, pixels in kept]))
                 write(head)
                 head = ""
                 for (path, _), probabilities in zip(kept, found, strict=True):
                     order = np.argsort(-probabilities, kind="stable")[:top]
-                    classes = [(run.class_names[i], float(probabilities[i])) for i in order]
+                    classes = [(info.class_names[i], float(probabilities[i])) for i in order]
                     write(writer.line(Prediction(path, tuple(classes))))
             bar.move(completed=min(start + _AT_ONCE, len(paths)))
             sys.stdout.flush()

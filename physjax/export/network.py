@@ -7,6 +7,7 @@ logits, float32 [N, K]. Normalising, and resizing to what the network sees, are 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from scipy.special import softmax
 
 from physjax.config import Config
 from physjax.data import DatasetInfo, augment
@@ -26,7 +28,7 @@ from physjax.train.choices import chosen_law, chosen_rule
 from physjax.train.setup import TrainSetup
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class PortableNetwork:
     """A network with its variables and all that is needed to make logits of images."""
 
@@ -63,9 +65,17 @@ class PortableNetwork:
         """`logits` with the variables inside."""
         return lambda images: self.logits(self.variables, images)
 
+    @functools.cached_property
+    def _compiled(self) -> Callable[..., jax.Array]:
+        return jax.jit(self.logits)
+
     def predict(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Logits, as this process computes them."""
-        return np.asarray(jax.jit(self.logits)(self.variables, jnp.asarray(images)))
+        return np.asarray(self._compiled(self.variables, jnp.asarray(images)))
+
+    def probabilities(self, images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float64]:
+        """Class probabilities, float64 [N, K], of uint8 images [N, S, S, 3]."""
+        return softmax(self.predict(images).astype(np.float64), axis=1)
 
 
 def network_of_run(

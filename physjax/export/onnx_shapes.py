@@ -105,11 +105,16 @@ def _gather(graph: Graph, equation: Any, values: Sequence[Value]) -> Value:
     params, out = equation.params, equation.outvars[0]
     numbers, sizes = params["dimension_numbers"], params["slice_sizes"]
     axes = numbers.start_index_map
-    if indices.shape == (len(axes),) and not numbers.collapsed_slice_dims:
+    if indices.shape == (len(axes),):
         places = [0] * len(sizes)
         for axis, place in zip(axes, indices, strict=True):
             places[axis] = int(place)
-        return _window(graph, value, out, places, sizes)
+        part = _window(graph, value, out, places, sizes)
+        if not numbers.collapsed_slice_dims:
+            return part
+        return Tensor(
+            _reshaped(graph, part, out.aval.shape), out.aval.shape, out.aval.dtype, out.aval.shape
+        )
     # One index an axis, and the axes stay where they are: x[:, ::2, ::2].
     kept = [axis for axis in range(len(out.aval.shape)) if axis not in numbers.offset_dims]
     by_axis = [np.moveaxis(indices[..., i], i, 0) for i in range(len(axes))]

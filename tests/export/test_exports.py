@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import physjax
 from helpers.exports import small_run
@@ -125,7 +126,12 @@ def test_the_card_says_what_the_record_says(run: physjax.Run) -> None:
 
 
 def test_safetensors_hold_the_folded_arrays_and_come_back(
-    run: physjax.Run, images: np.ndarray, tmp_path: Path, call: Call
+    run: physjax.Run,
+    images: np.ndarray,
+    tmp_path: Path,
+    call: Call,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     from safetensors.numpy import load_file
 
@@ -139,6 +145,18 @@ def test_safetensors_hold_the_folded_arrays_and_come_back(
     again = read_safetensors(path)
     np.testing.assert_array_equal(again.predict(images), run.portable().predict(images))
     assert again.info.class_names == run.class_names
+    # The file alone predicts image files, too.
+    picture = tmp_path / "a.png"
+    Image.fromarray(images[0]).save(picture)
+    monkeypatch.setattr(sys, "argv", ["physjax predict", str(path), str(picture), "--json"])
+    assert cli.run("predict") == 0
+    (found,) = json.loads(capsys.readouterr().out)
+    best = run.predict(images[:1])[0]
+    assert found["classes"][0]["class"] == run.class_names[best.argmax()]
+    assert found["classes"][0]["probability"] == pytest.approx(best.max(), abs=1e-4)
+    monkeypatch.setattr(sys, "argv", [*sys.argv, "--tta", "mirror"])
+    assert cli.run("predict") == 2
+    assert "needs a run" in capsys.readouterr().err
     # With the forces as they are, and from there to another format.
     code, _, err = call(run.path, "--to", "safetensors", "--no-fold", "--out", tmp_path / "kept")
     assert (code, err) == (0, "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from helpers.random_params import random_like
 from helpers.short import SHORT, cut
 from physjax.config import recipe
 from physjax.export import ExportError, PortableNetwork, network_of_run, onnx
+from physjax.forces import LAWS
+from physjax.nn.fold import foldable
 from physjax.train.setup import TrainSetup
 
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
@@ -68,10 +71,9 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet20": ("resnet20", {}),
     "densenet": ("densenet", {}),
     "speedrun": ("speedrun", {"activation": "celu"}),
-    "cnn divisive": ("cnn", {"law": "divisive"}),
-    "cnn lrn": ("cnn", {"law": "lrn", "norm": "none"}),
     "alexnet at 224": ("alexnet", {"size": "imagenet", "crop": "resized", "width": 0.05}),
     "cnn from 40 pixels": ("cnn", {"crop": "none"}),
+    **{f"cnn {law}": ("cnn", {"law": law}) for law in LAWS if not foldable(law)},
 }
 
 
@@ -82,7 +84,7 @@ def test_onnxruntime_gives_the_same_logits(
     cut(monkeypatch)
     name, fields = CASES[case]
     network = portable(name, **fields)
-    assert network.folded == (fields.get("law", "ring") not in ("divisive", "lrn"))
+    assert network.folded == foldable(fields.get("law", "ring"))
     onnx.write(network, tmp_path / "a.onnx")
     for count in (1, 3):  # the batch is free
         images = images_for(network, count)
@@ -110,6 +112,54 @@ def test_a_folded_network_has_no_trace_of_its_force(tmp_path: Path) -> None:
         graph = library.load(tmp_path / "a.onnx").graph
         sizes.append((Counter(n.op_type for n in graph.node), len(graph.initializer)))
     assert sizes[0] == sizes[1]
+
+
+OPERATIONS: dict[str, Callable[[jax.Array], jax.Array]] = {
+    "where": lambda x: jnp.where(x > 0.2, x, -3 * x),
+    "compare": lambda x: (
+        ((x >= 0) & (x <= 1) | (x < -1)).astype("float32") + 2 * (x != jnp.maximum(x, 0.2))
+    ),
+    "clip": lambda x: jnp.clip(x, -0.5, 0.7),
+    "powers": lambda x: x**3 + jnp.abs(x) ** 0.3 + jax.lax.rsqrt(1 + x * x),
+    "near zero": lambda x: jnp.expm1(x) + jnp.log1p(jnp.abs(x)),
+    "smooth": lambda x: jax.nn.sigmoid(x) + jax.scipy.special.erf(x) + jnp.sign(x) * jnp.sin(x),
+    "turned": lambda x: jnp.flip(x, 1) + 2 * jnp.roll(x, 3, 1),
+    "padded": lambda x: jnp.pad(x, ((0, 0), (2, 0)), constant_values=1.5)[:, :7],
+    "wrapped": lambda x: jnp.pad(x, ((0, 0), (2, 1)), mode="wrap")[:, 1:8],
+    "every other": lambda x: jnp.repeat(x[:, ::2], 2, axis=1)[:, :7],
+    "reduced": lambda x: x.max(1, keepdims=True) - x.min(1, keepdims=True) * x.sum(1)[:, None],
+    "outer": lambda x: jnp.einsum("ni,nj->nij", x, x[:, ::-1]).transpose(0, 2, 1)[:, 2],
+    "constants": lambda x: x @ jnp.linspace(-1, 1, 49).reshape(7, 7) + jnp.arange(7.0)[None],
+    "softmax": lambda x: jax.nn.softmax(x, axis=1),
+    "slice": lambda x: jax.lax.dynamic_slice_in_dim(jnp.concatenate([x, -x], 1), 4, 7, 1),
+}
+
+
+class One(nn.Module):
+    """A function of seven numbers of each image, as if it were a network."""
+
+    function: Callable[[jax.Array], jax.Array]
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
+        return self.function(x.reshape(x.shape[0], -1)[:, :7])
+
+
+@pytest.fixture(scope="module")
+def small() -> PortableNetwork:
+    return portable("cnn")
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_an_operation_is_what_jax_makes_of_it(
+    name: str, small: PortableNetwork, tmp_path: Path
+) -> None:
+    network = dataclasses.replace(small, model=One(OPERATIONS[name]), variables={})
+    onnx.write(network, tmp_path / "a.onnx")
+    images = images_for(network, 5)
+    wanted = network.predict(images)
+    assert np.unique(wanted).size > 2
+    np.testing.assert_allclose(in_onnxruntime(tmp_path / "a.onnx", images), wanted, atol=1e-5)
 
 
 class Sorting(nn.Module):
