@@ -58,6 +58,9 @@ class Command:
     kept as <name>.old-1, or the next number."""
     report: bool = False
     """Run nothing; make tables and figures of the records there are."""
+    time_limit: options.Duration = None
+    """Save and stop in time to have ended so long after the start, with exit code 143: 5400
+    (seconds), 90m, 2:30:00."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures: one file each for every format named."""
     latex: bool = False
@@ -112,13 +115,15 @@ def main() -> None:
         from physjax.study.paths import Paths
         from physjax.study.runner import run_study
         from physjax.study.status import format_status, status
+        from physjax.train.time_limit import command_limit
 
         paths = Paths(command.results_dir, command.runs_dir, command.data_dir, command.devices)
         if command.dry_run:
             runs = status(name, study, paths)
             print("\n".join([*arm_settings(study), "", *format_status(runs)]))
             return
-        run_study(name, study, paths, fresh=command.fresh)
+        limit = command_limit(command.time_limit)
+        run_study(name, study, paths, fresh=command.fresh, time_limit=limit)
 
     from physjax.report.study import report_study
 

@@ -24,6 +24,7 @@ def main() -> None:
     from physjax.models.summary import summary
     from physjax.records import RunFolder
     from physjax.train import loop, multihost
+    from physjax.train.time_limit import command_limit
 
     if command.dry_run:
         print(common.dump(loop.resolve(command.config)))
@@ -35,11 +36,13 @@ def main() -> None:
     else:
         from physjax.report.run import report_run
 
+        limit = command_limit(command.time_limit)
         with contextlib.ExitStack() as stack:
             if command.distributed:
                 stack.enter_context(multihost.distributed(command.peer_timeout))
             runtime.require_devices()
-            record = loop.fit(command.config, fresh="yes" if command.fresh else "no")
+            fresh: loop.Fresh = "yes" if command.fresh else "no"
+            record = loop.fit(command.config, fresh=fresh, time_limit=limit)
             leads = multihost.is_lead_host()
         if not leads:
             return

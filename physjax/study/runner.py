@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
@@ -27,6 +29,8 @@ from physjax.study.views import with_views, without_views
 from physjax.train import signals
 from physjax.train.loop import fit
 from physjax.train.setup import TrainSetup
+from physjax.train.signals import Signals
+from physjax.train.time_limit import TimeLimit
 
 
 def run_study(
@@ -36,6 +40,7 @@ def run_study(
     console: Console | None = None,
     *,
     fresh: bool = False,
+    time_limit: TimeLimit | None = None,
 ) -> dict[Cell, StudyRecord]:
     """Run what is missing of `study`; all its records.
 
@@ -51,21 +56,24 @@ def run_study(
       fresh: run those again whose record, or what has begun of them, was made by other code or
         under other settings of JAX. The others stay, and what is made anew is kept under another
         name.
+      time_limit: at whose end all must be saved and this process have ended.
 
     Raises:
       UserError: it cannot be run as asked, and nothing was run; an OriginError where there is
         something to make anew and `fresh` was not asked for.
-      Interrupted: a signal came.
+      Interrupted: a signal or the time limit came.
     """
     runs = validate(study)
     folder = paths.study_folder(name)
     folder.check(study)
     busy: list[str] = []
+    limit = time_limit or TimeLimit()
     with (
         signals.caught() as caught,
         files.exclusive_lock(paths.runs_dir / name, "study"),
         files.exclusive_lock(folder.path, "study"),
     ):
+        stop = partial(_stop, caught, limit, folder.path)
         folder.open(study)
         done = folder.read(runs, mixed=fresh)
         local = {cell: paths.localize(config, name) for cell, config in runs.items()}
@@ -90,8 +98,7 @@ def run_study(
                 if record is not None:
                     folder.write(record)
                     done[cell] = record
-                if caught.received:
-                    raise Interrupted(caught.received, folder.path, "between two evaluations")
+                stop("between two evaluations")
             for number, cell in enumerate(missing):
                 assert costs is not None
                 seconds = [
@@ -99,7 +106,7 @@ def run_study(
                 ]
                 display.begin(cell.name, len(done), seconds)
                 try:
-                    record = _run(cell, local[cell], display, fresh)
+                    record = _run(cell, local[cell], display, fresh, limit)
                     if without_views(study, {cell: record}):
                         record = with_views(study, record, local[cell])
                 except files.Locked as error:
@@ -111,9 +118,8 @@ def run_study(
                 if record.result is not None:
                     costs.add(record.config, record.result)
                 display.end(len(done))
-                if caught.received:
-                    ended = f"after {len(done)} of {len(runs)} runs"
-                    raise Interrupted(caught.received, folder.path, ended)
+                is_last = number + 1 == len(missing)
+                stop(f"after {len(done)} of {len(runs)} runs", is_last=is_last)
     if busy:
         raise files.Locked(
             f"other processes are at work on {', '.join(busy)}; the same command again, when they "
@@ -122,10 +128,24 @@ def run_study(
     return {cell: done[cell] for cell in runs}
 
 
-def _run(cell: Cell, config: Config, display: StudyDisplay, fresh: bool) -> StudyRecord:
+def _stop(
+    signals: Signals, limit: TimeLimit, folder: Path, done: str, is_last: bool = False
+) -> None:
+    """Raise Interrupted where a signal came, or the time is up for what is left."""
+    received = signals.received or (0 if is_last else limit.cause())
+    if received:
+        raise Interrupted(received, folder, done)
+
+
+def _run(
+    cell: Cell, config: Config, display: StudyDisplay, fresh: bool, time_limit: TimeLimit
+) -> StudyRecord:
     again: Literal["no", "changed"] = "changed" if fresh else "no"
     try:
-        record, failure = fit(config, console=display.console, fresh=again, in_study=True), None
+        record = fit(
+            config, console=display.console, fresh=again, in_study=True, time_limit=time_limit
+        )
+        failure = None
     except NotFinite as error:
         # A fact about the arm, not about the study: the others are still worth their time.
         display.say(f"{cell.name} failed: {error}", loud=True)

@@ -74,15 +74,17 @@ class Journal:
         lead = multihost.is_lead_host()
         self.lines.append(self.folder.append_epoch(record) if lead else Line("", record))
 
-    def save(self, state: TrainState, step: int) -> None:
-        """Begin to write a checkpoint of `state`, unless its step has one."""
+    def save(self, state: TrainState, step: int) -> bool:
+        """Begin to write a checkpoint of `state`; False where its step has one."""
         about = {"lines": len(self.lines), "records": digest(self.lines)}
-        self._checkpoints.save(state, step, about)
+        is_new = self._checkpoints.save(state, step, about)
         self._last_save = time.monotonic()
+        return is_new
 
-    def should_save(self, minutes: float) -> bool:
-        """Whether the last checkpoint is as old as that, on any host."""
-        return multihost.allmax(time.monotonic() - self._last_save > 60 * minutes) > 0
+    def should_save(self, minutes: float, *, now: bool = False) -> bool:
+        """Whether the last checkpoint is as old as that, or `now` is set, on any host."""
+        wanted = now or time.monotonic() - self._last_save > 60 * minutes
+        return multihost.allmax(wanted) > 0
 
     def wait(self) -> None:
         """Wait until the checkpoints are on the disk. Raises CheckpointError where that fails."""

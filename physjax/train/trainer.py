@@ -14,18 +14,19 @@ import jax
 import numpy as np
 
 from physjax import data, runtime
-from physjax.errors import Interrupted, NotFinite
+from physjax.errors import TIME_LIMIT, Interrupted, NotFinite
 from physjax.records import DeviceFacts, EpochRecord, RunFolder, RunRecord
 from physjax.train import multihost
 from physjax.train.callbacks import Callback, Callbacks
 from physjax.train.compiled import CompiledSteps
 from physjax.train.journal import Journal
 from physjax.train.predict import Evaluation
-from physjax.train.result import make_result, not_finite
+from physjax.train.result import make_epoch, make_result, not_finite
 from physjax.train.setup import TrainSetup
 from physjax.train.sharding import place
 from physjax.train.signals import Signals
 from physjax.train.state import NEVER, Metrics, init_state
+from physjax.train.time_limit import TimeLimit
 
 # Of several hosts. With steps of a tenth of a second, and 16 in a call, every 16 s.
 _CALLS_BETWEEN_SYNCS = 10
@@ -40,6 +41,7 @@ class Trainer:
       folder: of the run, open and locked by the caller.
       callbacks: who looks on.
       signals: those that were caught so far and will be.
+      time_limit: at whose end everything must be saved; None: there is none.
       log: takes lines of text, with `loud=True` those that must not be missed.
 
     Attributes:
@@ -62,17 +64,18 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         *,
         signals: Signals | None = None,
+        time_limit: TimeLimit | None = None,
         log: Callable[..., None] = lambda text, loud=False: None,
     ) -> None:
         self.setup, self.config = setup, setup.config
         self.dataset, self.folder = dataset, folder
         self.callbacks, self.signals, self.log = Callbacks(callbacks), signals or Signals(), log
+        self.time_limit = time_limit or TimeLimit()
         # What only the record at the end needs is looked up now, not after hours.
         self.device = DeviceFacts(**runtime.device_facts(setup.shards))
         self.versions = runtime.versions()
         self.step, self.epoch, self.parameters = 0, 0, 0
         self.compile_seconds, self.step_seconds, self.images_per_second = 0.0, 0.0, 0.0
-        self._schedule = setup.schedule
         # A CPU's steps are long: to queue them ahead gains nothing and delays an answer to Ctrl-C.
         self._synchronous = jax.default_backend() == "cpu"
         per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
@@ -88,7 +91,8 @@ class Trainer:
 
         Raises:
           NotFinite: a loss became infinite or not a number.
-          Interrupted: a signal came; everything is saved.
+          Interrupted: a signal or the time limit came; everything is saved.
+          UserError: the time limit came before anything could be saved.
         """
         with contextlib.ExitStack() as stack:
             stack.callback(self.callbacks.close)
@@ -149,20 +153,7 @@ class Trainer:
         what = not_finite({k: e.metrics.loss for k, e in losses.items() if e is not None}, physics)
         if what is not None:
             raise self._not_finite(what, self.step)
-        record = EpochRecord(
-            epoch=self.epoch + 1,
-            step=self.step,
-            train_loss=metrics.loss,
-            train_accuracy=metrics.accuracy,
-            test_loss=None if test is None else test.metrics.loss,
-            test_accuracy=None if test is None else test.metrics.accuracy,
-            learning_rate=float(self._schedule(self.step - 1)),
-            images_per_second=self.images_per_second,
-            seconds=time.monotonic() - began,
-            validation_loss=None if held is None else held.metrics.loss,
-            validation_accuracy=None if held is None else held.metrics.accuracy,
-            physics=physics,
-        )
+        record = make_epoch(self, metrics, test, held, physics, time.monotonic() - began)
         self.journal.append(record)
         self.callbacks.on_epoch_end(self, record)
         return test
@@ -170,6 +161,7 @@ class Trainer:
     def train_epoch(self) -> Metrics:
         """Do the steps that are left of the epoch; its training metrics."""
         self.callbacks.on_phase(self, "training")
+        self.time_limit.begin()
         setup, began, first = self.setup, time.monotonic(), self.step
         end = (self.epoch + 1) * setup.steps_per_epoch
         if self.step % setup.steps_per_epoch == 0 and self.step < end:
@@ -189,7 +181,8 @@ class Trainer:
             if self.should_sync(synced, calls):
                 synced = self.update_progress(self.fetch_metrics(), began, first)
                 self.stop_if_signalled()
-                if self.journal.should_save(self.config.run.checkpoint_minutes):
+                minutes = self.config.run.checkpoint_minutes
+                if self.journal.should_save(minutes, now=self.time_limit.unmeasured):
                     self.save()
         metrics = self.fetch_metrics()
         self.update_progress(metrics, began, first)
@@ -229,6 +222,7 @@ class Trainer:
     def evaluate(self, name: str) -> Evaluation:
         """Evaluate the network on the images of a split, `test` or `validation`."""
         self.callbacks.on_phase(self, "evaluating")
+        self.time_limit.begin()
         return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
 
     def _not_finite(self, what: str, step: int) -> NotFinite:
@@ -240,18 +234,21 @@ class Trainer:
         )
 
     def stop_if_signalled(self) -> None:
-        """Stop, with everything saved, where a signal has come."""
-        received = multihost.allmax(self.signals.received or 0)
+        """Stop, with everything saved, where a signal has come or the time limit is near."""
+        self.time_limit.look()
+        received = multihost.allmax(self.signals.received or self.time_limit.cause())
         if received:
             if self.step:
                 self.save()
             self.journal.close()
+            if received == TIME_LIMIT:
+                self.time_limit.check_progress()
             raise Interrupted(received, self.folder.path, f"at step {self.step}")
 
     def save(self) -> None:
         """Begin to write a checkpoint of the state as it is now, unless its step has one."""
         self.callbacks.on_phase(self, "saving")
-        self.journal.save(self.state, self.step)
+        self.time_limit.save(lambda: self.journal.save(self.state, self.step), self.journal.wait)
 
     def write_result(self, evaluation: Evaluation) -> None:
         """Save the last step and write what the run came to."""
