@@ -118,10 +118,11 @@ class ShowProgress(Callback):
         self._display.phase(phase)
 
     def on_start(self, trainer: Trainer) -> None:
-        setup = trainer.setup
+        setup, count = trainer.setup, trainer.device.hosts
+        hosts = f"{count} hosts x " if count > 1 else ""
         self._display.say(
             f"{setup.info.title}: {setup.train_size:,} training and {len(trainer.dataset.test):,} "
-            f"test images; {trainer.parameters:,} parameters; {setup.shards} x "
+            f"test images; {trainer.parameters:,} parameters; {hosts}{setup.shards // count} x "
             f"{trainer.device.kind}; compiled in {trainer.compile_seconds:.1f} s"
         )
 

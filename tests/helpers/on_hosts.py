@@ -1,4 +1,4 @@
-"""What one host of several does in test_hosts.py: on_hosts.py JOB PEER_TIMEOUT [FOLDER]."""
+"""What one host of several does in test_hosts.py: on_hosts.py JOB PEER_TIMEOUT ..."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ from jax import lax
 
 from physjax.cli import common
 from physjax.data import load
-from physjax.train import multihost
+from physjax.train import loop, multihost
+from physjax.train.callbacks import Callback
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.sharding import compile_step, place
-from physjax.train.state import TrainState, init_state
+from physjax.train.state import Metrics, TrainState, init_state
 from physjax.train.step import select_batch, train_step
+from physjax.train.time_limit import TimeLimit
+from physjax.train.trainer import Trainer
 
 
 def first_steps(words: tuple[str, ...], shards: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -88,11 +91,31 @@ def _one_cannot() -> None:
             raise MemoryError("no memory for 8 EiB")
 
 
+class _UpHere(Callback):
+    """Lets the time be up on the last host, at step 3."""
+
+    interval = 0.0
+
+    def __init__(self, limit: TimeLimit) -> None:
+        self._limit = limit
+
+    def on_step(self, trainer: Trainer, metrics: Metrics) -> None:
+        if jax.process_index() == jax.process_count() - 1 and trainer.step == 3:
+            self._limit.seconds = 1e-9
+
+
+def _limited() -> None:
+    limit = TimeLimit(1e6)
+    config = common.parse(sys.argv[3:]).config
+    loop.fit(config, time_limit=limit, callbacks=[_UpHere(limit)])
+
+
 JOBS: dict[str, Callable[[], None]] = {
     "wait": lambda: _ask_for_ever(lambda: None),
     "OSError": lambda: _ask_for_ever(_raise(OSError(28, "No space left on device"))),
     "KeyboardInterrupt": lambda: _ask_for_ever(_raise(KeyboardInterrupt())),
     "MemoryError": _one_cannot,
+    "limit": _limited,
 }
 
 
