@@ -8,21 +8,23 @@ The same command again, or `--name bases` alone, runs what is missing.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from physjax import runtime
+from physjax import files, runtime
 from physjax.cli import options
 from physjax.config import RECIPES, ConfigError
 from physjax.data import DATASETS
 from physjax.forces import LAWS
 from physjax.models import MODELS
-from physjax.study.design import Study
+from physjax.study.design import Study, plan
 from physjax.study.files import arm_settings, from_options, read_toml
 from physjax.study.folder import StudyFolder
+from physjax.study.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,9 @@ class Command:
     fresh: bool = False
     """Make those runs anew that are of other code or settings than is here; the earlier ones are
     kept as <name>.old-1, or the next number."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N")] = None
+    """This is the Ith of N processes, on any machines that share both folders, that work on the
+    study together. No run is made twice; the last to end makes the tables."""
     report: bool = False
     """Run nothing; make tables and figures of the records there are."""
     time_limit: options.Duration = None
@@ -107,6 +112,7 @@ def main() -> None:
     name = command.name if command.name is not None or command.grid is None else command.grid.stem
     name = options.folder_name("study" if name is None else name, "--name")
     study = find_grid(command, StudyFolder(command.results_dir / name))
+    shard = None if command.shard is None else Shard.parse(command.shard)
 
     if not command.report:
         runtime.configure(restart=True)
@@ -123,14 +129,25 @@ def main() -> None:
             print("\n".join([*arm_settings(study), "", *format_status(runs)]))
             return
         limit = command_limit(command.time_limit)
-        run_study(name, study, paths, fresh=command.fresh, time_limit=limit)
+        records = run_study(name, study, paths, fresh=command.fresh, time_limit=limit, shard=shard)
+        missing = len(plan(study)) - len(records)
+        if missing:
+            print(
+                f"shard {command.shard} has no more to do; others are at work on {missing} runs; "
+                "the last one to end makes the tables, as --report does"
+            )
+            return
 
     from physjax.report.study import report_study
 
-    for path in report_study(
-        command.results_dir / name,
-        command.figure_format,
-        latex=command.latex,
-        paper=command.paper,
-    ):
-        print(path)
+    with contextlib.ExitStack() as alone:
+        if shard is not None:
+            # Of two that end at the same time one waits for the other.
+            alone.enter_context(files.exclusive_lock(command.results_dir / name, "study", 600.0))
+        for path in report_study(
+            command.results_dir / name,
+            command.figure_format,
+            latex=command.latex,
+            paper=command.paper,
+        ):
+            print(path)
