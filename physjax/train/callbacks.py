@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from physjax.records import EpochRecord, Result
+from physjax.train.ledger import describe
 from physjax.train.progress import Display, format_seconds
 
 if TYPE_CHECKING:
@@ -134,6 +135,10 @@ class ShowProgress(Callback):
             metrics.accuracy,
             f"epoch {trainer.epoch + 1}/{trainer.config.optim.epochs}",
         )
+
+    def on_end(self, trainer: Trainer, result: Result) -> None:
+        if result.spent is not None:
+            self._display.say(describe(result.spent, result.steps))
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         seconds_left = (trainer.config.optim.epochs - record.epoch) * record.seconds

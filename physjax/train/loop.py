@@ -19,6 +19,7 @@ from physjax.train.callbacks import Callback, ShowProgress
 from physjax.train.checkpoint_errors import check_path
 from physjax.train.choices import resolve_choices
 from physjax.train.diagnostics import LayerDiagnostics
+from physjax.train.ledger import Stopwatch
 from physjax.train.origin import current_origin, identity
 from physjax.train.progress import Display
 from physjax.train.setup import TrainSetup
@@ -68,10 +69,11 @@ def fit(
       Interrupted: a signal or the time limit came.
     """
     config = resolve_choices(config, in_study=in_study)
+    spent = Stopwatch()
     runtime.require_32_bits()
     check_path(RunFolder.of(config).path)
     with signals.caught() as caught, contextlib.ExitStack() as held:
-        with multihost.all_or_none("load the images"):
+        with multihost.all_or_none("load the images"), spent.on("data"):
             loaded = (
                 data.load(config.data) if dataset is None else data.select(dataset, config.data)
             )
@@ -120,6 +122,7 @@ def fit(
                     [*_own_callbacks(config, folder, display), *callbacks],
                     signals=caught,
                     time_limit=time_limit,
+                    spent=spent,
                     log=display.say,
                 ).run()
         # A signal that came too late to stop anything ends what would have followed, like a study.

@@ -97,6 +97,7 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
         ),
         confusion=evaluation.metrics.confusion,
         law_parameters=law_parameters(trainer.state.params, trainer.setup.law.init(1)),
+        spent=trainer.ledger.sum_up(trainer.step),
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import jax
 import numpy as np
@@ -18,8 +19,9 @@ from physjax.errors import TIME_LIMIT, Interrupted, NotFinite
 from physjax.records import DeviceFacts, EpochRecord, RunFolder, RunRecord
 from physjax.train import multihost
 from physjax.train.callbacks import Callback, Callbacks
-from physjax.train.compiled import CompiledSteps
+from physjax.train.compiled import CompiledSteps, steps_per_call
 from physjax.train.journal import Journal
+from physjax.train.ledger import Ledger, Stopwatch
 from physjax.train.predict import Evaluation
 from physjax.train.result import make_epoch, make_result, not_finite
 from physjax.train.setup import TrainSetup
@@ -42,6 +44,7 @@ class Trainer:
       callbacks: who looks on.
       signals: those that were caught so far and will be.
       time_limit: at whose end everything must be saved; None: there is none.
+      spent: what the session's time was spent on before this.
       log: takes lines of text, with `loud=True` those that must not be missed.
 
     Attributes:
@@ -65,12 +68,12 @@ class Trainer:
         *,
         signals: Signals | None = None,
         time_limit: TimeLimit | None = None,
+        spent: Stopwatch | None = None,
         log: Callable[..., None] = lambda text, loud=False: None,
     ) -> None:
-        self.setup, self.config = setup, setup.config
-        self.dataset, self.folder = dataset, folder
+        self.setup, self.config, self.dataset, self.folder = setup, setup.config, dataset, folder
         self.callbacks, self.signals, self.log = Callbacks(callbacks), signals or Signals(), log
-        self.time_limit = time_limit or TimeLimit()
+        self.time_limit, self._spent = time_limit or TimeLimit(), spent or Stopwatch()
         # What only the record at the end needs is looked up now, not after hours.
         self.device = DeviceFacts(**runtime.device_facts(setup.shards))
         self.versions = runtime.versions()
@@ -78,12 +81,12 @@ class Trainer:
         self.compile_seconds, self.step_seconds, self.images_per_second = 0.0, 0.0, 0.0
         # A CPU's steps are long: to queue them ahead gains nothing and delays an answer to Ctrl-C.
         self._synchronous = jax.default_backend() == "cpu"
-        per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
+        per_call = self.config.run.steps_per_call or steps_per_call(jax.default_backend())
         self._per_call = min(per_call, setup.steps_per_epoch)
 
     @property
     def epochs(self) -> list[EpochRecord]:
-        """The records of the epochs that have ended."""
+        """Of those that have ended."""
         return self.journal.epochs
 
     def run(self) -> RunRecord:
@@ -98,6 +101,7 @@ class Trainer:
             stack.callback(self.callbacks.close)
             self.journal = Journal(self.folder, self.log)
             stack.callback(self.journal.close)
+            self.ledger = Ledger(self.folder, self._spent)
             # Where it fails, closing the checkpoints would wait for hosts that wait for this one.
             with multihost.fail_together():
                 self.restore_or_init()
@@ -114,21 +118,25 @@ class Trainer:
         """Take the state of the last whole checkpoint, or the one before the first step."""
         self.callbacks.on_phase(self, "restoring")
         self.state = place(self.setup, init_state(self.setup, self.dataset.train.images))
-        saved = self.journal.restore(self.state)
+        with self._spent.on("checkpoints"):
+            saved = self.journal.restore(self.state)
         if saved is not None:
             self.state, self.step = saved, int(saved.step)
             self.log(f"resumed {self.folder.path} at step {self.step} of {self.setup.total_steps}")
+        self.ledger.begin(self.step)
         self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
         self.stop_if_signalled()
 
     def compile(self) -> None:
         """Bring the images to the devices, and compile all that will be called."""
         self.callbacks.on_phase(self, "compiling")
-        self._steps = CompiledSteps(self.setup, self.dataset)
+        with self._spent.on("data"):
+            self._steps = CompiledSteps(self.setup, self.dataset)
         runtime.trim_memory()
         began = time.monotonic()
-        for _ in self._steps.compile(self.state, self._per_call):
-            self.stop_if_signalled()
+        with self._spent.on("compile"):
+            for _ in self._steps.compile(self.state, self._per_call):
+                self.stop_if_signalled()
         self.compile_seconds = time.monotonic() - began
         runtime.trim_memory()
 
@@ -139,7 +147,8 @@ class Trainer:
           What the test images gave; None where `run.evaluate_every` leaves this epoch out.
         """
         began = time.monotonic()
-        metrics = self.train_epoch()
+        with self._spent.on("steps"):
+            metrics = self.train_epoch()
         self.save()
         config, physics = self.config, {}
         test = held = None
@@ -155,6 +164,7 @@ class Trainer:
             raise self._not_finite(what, self.step)
         record = make_epoch(self, metrics, test, held, physics, time.monotonic() - began)
         self.journal.append(record)
+        self.ledger.note(self.step)
         self.callbacks.on_epoch_end(self, record)
         return test
 
@@ -210,6 +220,7 @@ class Trainer:
         done = (self.step - first) * self.config.optim.batch_size
         self.images_per_second = done / max(now - began, 1e-9)
         self.callbacks.on_step(self, metrics)
+        self.ledger.note_now_and_then(self.step)
         return now
 
     def fetch_metrics(self) -> Metrics:
@@ -223,7 +234,8 @@ class Trainer:
         """Evaluate the network on the images of a split, `test` or `validation`."""
         self.callbacks.on_phase(self, "evaluating")
         self.time_limit.begin()
-        return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
+        with self._spent.on("evaluation"):
+            return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
 
     def _not_finite(self, what: str, step: int) -> NotFinite:
         return NotFinite(
@@ -236,11 +248,14 @@ class Trainer:
     def stop_if_signalled(self) -> None:
         """Stop, with everything saved, where a signal has come or the time limit is near."""
         self.time_limit.look()
-        received = multihost.allmax(self.signals.received or self.time_limit.cause())
+        with self._spent.on("waiting"):
+            received = multihost.allmax(self.signals.received or self.time_limit.cause())
         if received:
             if self.step:
                 self.save()
-            self.journal.close()
+            with self._spent.on("checkpoints"):
+                self.journal.close()
+            self.ledger.note(self.step)
             if received == TIME_LIMIT:
                 self.time_limit.check_progress()
             raise Interrupted(received, self.folder.path, f"at step {self.step}")
@@ -248,19 +263,18 @@ class Trainer:
     def save(self) -> None:
         """Begin to write a checkpoint of the state as it is now, unless its step has one."""
         self.callbacks.on_phase(self, "saving")
-        self.time_limit.save(lambda: self.journal.save(self.state, self.step), self.journal.wait)
+        with self._spent.on("checkpoints"):
+            write = partial(self.journal.save, self.state, self.step)
+            self.time_limit.save(write, self.journal.wait)
 
     def write_result(self, evaluation: Evaluation) -> None:
         """Save the last step and write what the run came to."""
         self.save()
-        result = make_result(self, evaluation)
         # The result stands for what is on the disk.
-        self.journal.wait()
+        with self._spent.on("checkpoints"):
+            self.journal.wait()
+        result = make_result(self, evaluation)
+        self.ledger.note(self.step)
         if multihost.is_lead_host():
             self.folder.write_result(result)
         self.callbacks.on_end(self, result)
-
-
-def _steps_per_call(platform: str) -> int:
-    """On XLA:CPU a convolution in a loop body is hundreds of times slower than outside one."""
-    return 1 if platform == "cpu" else 16
