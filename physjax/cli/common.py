@@ -56,6 +56,8 @@ class Command:
     time_limit: options.Duration = None
     """Save and stop in time to have ended so long after the start, with exit code 143: 5400
     (seconds), 90m, 2:30:00."""
+    profile: Flag = False
+    """Trace a few steps, for Perfetto and TensorBoard, in the run's folder profile/."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures: one file each for every format named."""
 

@@ -24,6 +24,7 @@ def main() -> None:
     from physjax.models.summary import summary
     from physjax.records import RunFolder
     from physjax.train import loop, multihost
+    from physjax.train.profile import Profile
     from physjax.train.time_limit import command_limit
 
     if command.dry_run:
@@ -41,12 +42,21 @@ def main() -> None:
             if command.distributed:
                 stack.enter_context(multihost.distributed(command.peer_timeout))
             runtime.require_devices()
-            fresh: loop.Fresh = "yes" if command.fresh else "no"
-            record = loop.fit(command.config, fresh=fresh, time_limit=limit)
+            profile = Profile()
+            record = loop.fit(
+                command.config,
+                callbacks=[profile] if command.profile else [],
+                fresh="yes" if command.fresh else "no",
+                time_limit=limit,
+            )
             leads = multihost.is_lead_host()
         if not leads:
             return
         folder = RunFolder.of(record.config)
         report_run(folder.path, command.figure_format)
         assert record.result is not None
+        if profile.trace is not None:
+            print(f"a trace for https://ui.perfetto.dev in {profile.trace}")
+        elif command.profile:
+            print("no step was left to trace; --fresh trains the run anew")
         print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {folder.figures}")

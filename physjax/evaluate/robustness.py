@@ -6,7 +6,6 @@ the logits by rounding alone.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -14,16 +13,14 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from physjax import data, runtime
+from physjax import data
 from physjax.config import ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
-from physjax.evaluate.network import TrainedNetwork, restore
+from physjax.evaluate.network import TrainedNetwork
 from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_robustness
-from physjax.records import RecordError, RunFolder
+from physjax.evaluate.trained import opened
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
-from physjax.train.origin import check_code
 from physjax.train.predict import Views
-from physjax.train.setup import TrainSetup
 
 
 def evaluate(
@@ -63,28 +60,16 @@ def evaluate(
     for name in corruptions:
         if name not in CORRUPTIONS:
             raise ConfigError(f"there is no corruption {name!r}; they are {', '.join(CORRUPTIONS)}")
-    runtime.require_32_bits()
-    folder = RunFolder(path)
-    record = folder.read()
-    if plugins:
-        config = record.config.replace(run={"plugins": tuple(plugins)})
-        record = dataclasses.replace(record, config=config)
-    if record.result is None:
-        raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
-    check_code(path, record, other_code, log)
-    with folder.locked():
-        config = record.config.set("data.data_dir", data_dir)
-        dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
-        trained_on = record.result.data.fingerprint
-        if dataset.info.fingerprint != trained_on:
-            raise RecordError(
-                f"the images of {dataset.info.name} here ({dataset.info.source}) are not those "
-                f"that {folder.path} was trained on (fingerprints {dataset.info.fingerprint[:12]} "
-                f"and {trained_on[:12]}); give their --data-dir"
-            )
-        setup = TrainSetup(config, dataset.info, len(dataset.train))
-        trained = restore(setup, folder.checkpoints, record.result.steps)
-        network = TrainedNetwork(setup, trained)
+    with opened(
+        path,
+        dataset=dataset,
+        data_dir=data_dir,
+        plugins=plugins,
+        other_code=other_code,
+        log=log,
+    ) as run:
+        dataset = run.dataset
+        network = TrainedNetwork(run.setup, run.variables)
         test = dataset.test
 
         def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from physjax import plotting
+from physjax.config import Config
 from physjax.files import atomic_write
 from physjax.records import RecordError
 from physjax.records.provenance import summarize
@@ -16,8 +17,8 @@ from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame,
 from physjax.report.paper import paper_frame
 from physjax.report.registry import draw_figures
 from physjax.report.sections import study_sections
-from physjax.study.design import PLAIN, plan
-from physjax.study.folder import StudyFolder
+from physjax.study.design import PLAIN, Cell, Study, plan
+from physjax.study.folder import StudyFolder, StudyRecord
 
 _SPENT = ("goodput", "restarts", "lost_steps")
 _CSV = {
@@ -77,16 +78,9 @@ def report_study(
         RecordError: there is no study, none of its runs has ended, or its records do not belong
             together.
     """
-    folder = StudyFolder(path)
-    study = folder.read_study()
-    runs = plan(study)
-    records = folder.read(runs)
-    if not records:
-        raise RecordError(
-            f"no run of the study in {path} has ended yet; run it: physjax study --name {path.name}"
-        )
+    study, runs, records = read_study(path)
     frames = study_frames(list(records.values()), runs, paper=paper, tta=study.tta)
-    tables = _frames_for_programs(frames)
+    tables = table_frames(frames)
     sections = study_sections(tables, frames.title, study.tta)
     text = [
         f"# Study {path.name}\n",
@@ -115,7 +109,25 @@ def report_study(
     if latex:
         written.append(path / "tables.tex")
         atomic_write(written[-1], "\n".join(section.latex() for section in sections))
-    return written + _draw(frames, folder.figures, formats)
+    return written + _draw(frames, StudyFolder(path).figures, formats)
+
+
+def read_study(path: Path) -> tuple[Study, dict[Cell, Config], dict[Cell, StudyRecord]]:
+    """The study in `path`, its planned runs, and the records of those that have ended.
+
+    Raises:
+        RecordError: there is no study, none of its runs has ended, or its records do not belong
+            together.
+    """
+    folder = StudyFolder(path)
+    study = folder.read_study()
+    runs = plan(study)
+    records = folder.read(runs)
+    if not records:
+        raise RecordError(
+            f"no run of the study in {path} has ended yet; run it: physjax study --name {path.name}"
+        )
+    return study, runs, records
 
 
 def _columns(name: str, table: pd.DataFrame) -> list[str]:
@@ -128,7 +140,7 @@ def _columns(name: str, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def _frames_for_programs(frames: StudyFrames) -> dict[str, pd.DataFrame]:
+def table_frames(frames: StudyFrames) -> dict[str, pd.DataFrame]:
     """By the name of its CSV file; those without a line are left out."""
     arms = arm_frame(frames.runs)
     tables = {
