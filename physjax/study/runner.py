@@ -24,9 +24,10 @@ from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyFolder, StudyRecord, strip_machine_paths
 from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
-from physjax.study.shards import Claim, Claims, Shard, StopWhenLost
+from physjax.study.shards import Claim, Claims, Shard
 from physjax.study.status import changed_runs, cost_model, run_status, validate
 from physjax.study.views import with_views, without_views
+from physjax.study.watch import StopWhenLost
 from physjax.train import signals
 from physjax.train.loop import fit
 from physjax.train.setup import TrainSetup

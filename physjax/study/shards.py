@@ -4,6 +4,7 @@ A claim is a file that a process makes before a run, keeps fresh while it works 
 end. Claims need nothing of a file system but that of two processes that make a file of one name one
 fails, which NFS and its kin hold to, and clocks of theirs alone are compared. A process that is
 killed leaves its claim behind; when it has not been fresh for a while the next one takes over.
+Nothing here imports JAX.
 """
 
 from __future__ import annotations
@@ -19,15 +20,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 from physjax import files
 from physjax.config import ConfigError
-from physjax.train.callbacks import Callback, Phase
-
-if TYPE_CHECKING:
-    from physjax.train.state import Metrics
-    from physjax.train.trainer import Trainer
 
 T = TypeVar("T")
 
@@ -228,22 +224,3 @@ def _is_alive(pid: int) -> bool:
     except PermissionError:
         pass
     return True
-
-
-class StopWhenLost(Callback):
-    """Ends a run that another process has taken over; what it saved stays."""
-
-    def __init__(self, claim: Claim) -> None:
-        self._claim = claim
-
-    def _check(self) -> None:
-        if self._claim.lost:
-            raise files.Locked(
-                "this process gave no sign of life for too long, and another one has taken it over"
-            )
-
-    def on_phase(self, trainer: Trainer, phase: Phase) -> None:
-        self._check()
-
-    def on_step(self, trainer: Trainer, metrics: Metrics) -> None:
-        self._check()
