@@ -1,10 +1,9 @@
 """Many processes on one study: which runs each of them begins with, and claims on single runs.
 
 A claim is a file that a process makes before a run, keeps fresh while it works and removes at the
-end. Claims need nothing of a file system but that of two processes that make a file of one name one
-fails, which NFS and its kin hold to, and clocks of theirs alone are compared. A process that is
-killed leaves its claim behind; when it has not been fresh for a while the next one takes over.
-Nothing here imports JAX.
+end. A file system must let one of two processes that make the same file fail, as NFS does, and it
+is by its clock that a claim's age is told. A process that is killed leaves its claim behind; when
+that has not been fresh for a while, the next process takes over. Nothing here imports JAX.
 """
 
 from __future__ import annotations

@@ -22,13 +22,14 @@ class Journal:
     Args:
       folder: of the run, open and locked by the caller.
       log: takes lines of text, with `loud=True` those that must not be missed.
+      minutes: from one checkpoint within an epoch to the next.
 
     Attributes:
       lines: of metrics.jsonl.
     """
 
-    def __init__(self, folder: RunFolder, log: Callable[..., None]) -> None:
-        self.folder, self._log = folder, log
+    def __init__(self, folder: RunFolder, log: Callable[..., None], minutes: float) -> None:
+        self.folder, self._log, self._minutes = folder, log, minutes
         self.lines: list[Line] = []
         self._last_save = time.monotonic()
         self._checkpoints = Checkpoints(folder.checkpoints, self._best_step)
@@ -81,9 +82,9 @@ class Journal:
         self._last_save = time.monotonic()
         return is_new
 
-    def should_save(self, minutes: float, *, now: bool = False) -> bool:
-        """Whether the last checkpoint is as old as that, or `now` is set, on any host."""
-        wanted = now or time.monotonic() - self._last_save > 60 * minutes
+    def should_save(self, now: bool = False) -> bool:
+        """Whether the last checkpoint is `minutes` old, or `now` is set, on any host."""
+        wanted = now or time.monotonic() - self._last_save > 60 * self._minutes
         return multihost.allmax(wanted) > 0
 
     def wait(self) -> None:

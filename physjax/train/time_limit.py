@@ -1,7 +1,7 @@
 """The time that a batch system gives a process, and what of it must be left for saving.
 
 A :class:`TimeLimit` does not guess. It measures what a checkpoint costs here, from the first one of
-this process, and how long the trainer goes without looking up.
+this process, and how long training goes on without looking up.
 """
 
 from __future__ import annotations
@@ -58,7 +58,8 @@ class TimeLimit:
     """Says when to save and stop, so that both are done within the limit.
 
     What is kept for that is twice the cost of a checkpoint, since one may be on its way to the disk
-    already, twice the longest time between two looks at the clock, and five seconds.
+    already, twice the longest time that training went without a look at the clock, and five
+    seconds.
 
     Args:
       seconds: from the start of this process, or with `process=False` from now; None: no limit.
@@ -103,11 +104,11 @@ class TimeLimit:
         return TIME_LIMIT if self.left <= self.kept else 0
 
     def begin(self) -> None:
-        """Training or evaluation begins, or goes on after something that is done once."""
+        """Training begins, or goes on after something else."""
         self._looked = self._clock()
 
     def look(self) -> None:
-        """The trainer looks up from training or evaluating."""
+        """The trainer looks up from training."""
         now = self._clock()
         self._gap, self._looked = max(self._gap, now - self._looked), now
 

@@ -99,7 +99,7 @@ class Trainer:
         """
         with contextlib.ExitStack() as stack:
             stack.callback(self.callbacks.close)
-            self.journal = Journal(self.folder, self.log)
+            self.journal = Journal(self.folder, self.log, self.config.run.checkpoint_minutes)
             stack.callback(self.journal.close)
             self.ledger = Ledger(self.folder, self._spent)
             # Where it fails, closing the checkpoints would wait for hosts that wait for this one.
@@ -191,8 +191,7 @@ class Trainer:
             if self.should_sync(synced, calls):
                 synced = self.update_progress(self.fetch_metrics(), began, first)
                 self.stop_if_signalled()
-                minutes = self.config.run.checkpoint_minutes
-                if self.journal.should_save(minutes, now=self.time_limit.unmeasured):
+                if self.journal.should_save(self.time_limit.unmeasured):
                     self.save()
         metrics = self.fetch_metrics()
         self.update_progress(metrics, began, first)
@@ -220,6 +219,7 @@ class Trainer:
         done = (self.step - first) * self.config.optim.batch_size
         self.images_per_second = done / max(now - began, 1e-9)
         self.callbacks.on_step(self, metrics)
+        self.time_limit.look()
         self.ledger.note_now_and_then(self.step)
         return now
 
@@ -233,7 +233,6 @@ class Trainer:
     def evaluate(self, name: str) -> Evaluation:
         """Evaluate the network on the images of a split, `test` or `validation`."""
         self.callbacks.on_phase(self, "evaluating")
-        self.time_limit.begin()
         with self._spent.on("evaluation"):
             return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
 
@@ -247,7 +246,6 @@ class Trainer:
 
     def stop_if_signalled(self) -> None:
         """Stop, with everything saved, where a signal has come or the time limit is near."""
-        self.time_limit.look()
         with self._spent.on("waiting"):
             received = multihost.allmax(self.signals.received or self.time_limit.cause())
         if received:
