@@ -13,27 +13,18 @@ import pandas as pd
 import pytest
 
 from helpers import studies
+from helpers.limits import Clock, UpAt
 from helpers.runs import configure
 from physjax.errors import Interrupted
 from physjax.records import RecordError, RunFolder, Spent
 from physjax.records.ledger import KINDS, Session, goodput, sum_up
 from physjax.report.study import report_study
 from physjax.study.design import plan
-from physjax.train.callbacks import Callback
 from physjax.train.ledger import Stopwatch, describe
 from physjax.train.loop import fit
-from physjax.train.state import Metrics
 from physjax.train.time_limit import TimeLimit
-from physjax.train.trainer import Trainer
 
 pytestmark = pytest.mark.quick_compile
-
-
-class Clock:
-    now = 50.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_each_second_counts_once_and_the_innermost_gets_it() -> None:
@@ -57,7 +48,7 @@ def test_each_second_counts_once_and_the_innermost_gets_it() -> None:
         "checkpoints": 2,
         "evaluation": 5,
     }
-    assert sum(found.values()) == clock.now - Clock.now
+    assert sum(found.values()) == clock.now - clock.start
 
 
 def session(began: str, last: int, lost: int = 0, **seconds: float) -> Session:
@@ -89,17 +80,6 @@ def test_nothing_done_is_no_division_by_zero() -> None:
     assert describe(nothing, 0) == "goodput 0% of 0s"
 
 
-class StopAt(Callback):
-    interval = 0.0
-
-    def __init__(self, limit: TimeLimit, step: int) -> None:
-        self._limit, self._step = limit, step
-
-    def on_step(self, trainer: Trainer, metrics: Metrics) -> None:
-        if trainer.step >= self._step:
-            self._limit.seconds = 1e-9
-
-
 def test_a_runs_ledger_goes_on_from_session_to_session(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -107,7 +87,7 @@ def test_a_runs_ledger_goes_on_from_session_to_session(
     folder = RunFolder.of(config)
     began = time.monotonic()
     with pytest.raises(Interrupted):
-        fit(config, time_limit=limit, callbacks=[StopAt(limit, 13)])
+        fit(config, time_limit=limit, callbacks=[UpAt(limit, 13)])
     passed = time.monotonic() - began
     (first,) = folder.read_sessions()
     assert (first.first_step, first.last_step, first.lost_steps) == (0, 13, 0)

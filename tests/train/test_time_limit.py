@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from helpers.limits import Clock, UpAt
 from helpers.runs import assert_same, configure
 from physjax import runtime
 from physjax.errors import REQUEUE, TIME_LIMIT, Interrupted, UserError
@@ -55,15 +56,6 @@ def test_durations(text: str, seconds: float) -> None:
 def test_what_is_no_duration_is_refused(text: str) -> None:
     with pytest.raises(UserError, match="duration"):
         parse_duration(text)
-
-
-class Clock:
-    """Goes by as it is told to."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 def test_what_is_kept_follows_from_what_was_measured() -> None:
@@ -112,19 +104,6 @@ def test_a_limit_counts_from_the_start_of_the_process() -> None:
     assert 0 < limit.left < 3600 - time.process_time() / os.cpu_count()  # type: ignore[operator]
     with pytest.raises(UserError, match=r"^--time-limit: '2:30' is no duration; give seconds, or"):
         command_limit("2:30")
-
-
-class UpAt(Callback):
-    """Lets the time be up when a run has come to a step."""
-
-    interval = 0.0
-
-    def __init__(self, limit: TimeLimit, step: int) -> None:
-        self._limit, self._step = limit, step
-
-    def on_step(self, trainer: Trainer, metrics: Metrics) -> None:
-        if trainer.step >= self._step:
-            self._limit.seconds = 1e-9
 
 
 def test_a_run_stops_at_its_limit_and_ends_as_one_without(tmp_path: Path) -> None:
