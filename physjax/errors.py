@@ -28,19 +28,27 @@ class NotFinite(ArithmeticError):
         super().__init__(f"{self.reason}; {advice}" if advice else self.reason)
 
 
+TIME_LIMIT = 1000
+"""Stands for a signal's number where a time limit is what asks to stop."""
+REQUEUE = 128 + signal.SIGTERM
+"""The exit code by which a job file knows that the same command is to be run again."""
+
+
 class Interrupted(Exception):
-    """A signal came, and the work is saved.
+    """A signal or the time limit came, and the work is saved.
 
     Args:
-      number: the signal's.
+      number: the signal's, or TIME_LIMIT.
       folder: where the work is.
       done: how far it has come, e.g. "at step 12".
     """
 
     def __init__(self, number: int, folder: Path, done: str) -> None:
+        cause = "the time limit" if number == TIME_LIMIT else signal.Signals(number).name
         super().__init__(
-            f"stopped by {signal.Signals(number).name} {done}; the same command goes on from "
-            f"there ({folder})"
+            f"stopped by {cause} {done}; the same command goes on from there ({folder})"
         )
-        self.exit_code = 128 + number
-        """128 + the signal's number, as a shell reports a process that a signal ended."""
+        batch = number in (TIME_LIMIT, getattr(signal, "SIGUSR1", None))
+        self.exit_code: int = REQUEUE if batch else 128 + number
+        """128 + the signal's number, as a shell reports a process that a signal ended; of a batch
+        system, its SIGTERM, its warning and its time limit alike, REQUEUE."""

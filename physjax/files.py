@@ -171,7 +171,7 @@ def free_name(path: Path) -> Path:
 
 
 @contextmanager
-def exclusive_lock(folder: Path, what: str) -> Iterator[None]:
+def exclusive_lock(folder: Path, what: str, seconds: float = 0.0) -> Iterator[None]:
     """Be the only process that works in a folder, which is made if need be.
 
     The system lets go of the lock when the process ends, however it does. The file stays.
@@ -179,13 +179,14 @@ def exclusive_lock(folder: Path, what: str) -> Iterator[None]:
     Args:
       folder: what is guarded.
       what: how a message calls it, e.g. "run".
+      seconds: to wait for another process to end.
 
     Raises:
       Locked: another process is at work there; its host, number and start are named.
       FileError: the folder may not be written.
     """
     path = folder / LOCK
-    lock = filelock.FileLock(path, timeout=0, fallback_to_soft=False)
+    lock = filelock.FileLock(path, timeout=seconds, fallback_to_soft=False)
     with naming(path):
         folder.mkdir(parents=True, exist_ok=True)
         try:

@@ -53,6 +53,9 @@ class Command:
     """Train over several hosts: the same command on each of them (docs/hosts.md)."""
     peer_timeout: float = 120.0
     """With --distributed: seconds after which a host that gives no sign of life counts as lost."""
+    time_limit: options.Duration = None
+    """Save and stop in time to have ended so long after the start, with exit code 143: 5400
+    (seconds), 90m, 2:30:00."""
     profile: Flag = False
     """Trace a few steps, for Perfetto and TensorBoard, in the run's folder profile/."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
@@ -128,7 +131,7 @@ def exit_code(job: Callable[[], None]) -> int:
     """Do `job`, and say on stderr what a user should know where it cannot be done.
 
     0: done; 1: the training diverged, or a part could not be done; 2: it cannot be done as asked;
-    128 + n: ended by signal n.
+    143: a batch system's signal or the time limit came; 128 + n: ended by signal n.
     """
     # No command shows a window. An inherited backend, of a notebook, may not even be installed.
     os.environ["MPLBACKEND"] = "agg"

@@ -57,6 +57,10 @@ def flag(key: str) -> str:
     return _FLAGS.get(key, key.partition(".")[2]).replace("_", "-")
 
 
+Duration = Annotated[str | None, tyro.conf.arg(metavar="SECONDS|90m|2:30:00")]
+"""An option that `physjax.train.time_limit.parse_duration` reads."""
+
+
 def choices(names: Sequence[str]) -> Any:
     """How help shows an option that takes one of `names`, or that of a plug-in."""
     return tyro.conf.arg(metavar=f"{{{','.join(names)}}}")

@@ -8,21 +8,23 @@ The same command again, or `--name bases` alone, runs what is missing.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
-from physjax import runtime
+from physjax import files, runtime
 from physjax.cli import options
 from physjax.config import RECIPES, ConfigError
 from physjax.data import DATASETS
 from physjax.forces import LAWS
 from physjax.models import MODELS
-from physjax.study.design import Study
+from physjax.study.design import Study, plan
 from physjax.study.files import arm_settings, from_options, read_toml
 from physjax.study.folder import StudyFolder
+from physjax.study.shards import Shard
 
 
 @dataclass(frozen=True)
@@ -56,12 +58,18 @@ class Command:
     fresh: bool = False
     """Make those runs anew that are of other code or settings than is here; the earlier ones are
     kept as <name>.old-1, or the next number."""
+    shard: Annotated[str | None, tyro.conf.arg(metavar="I/N")] = None
+    """This is the Ith of N processes, on any machines that share both folders, that work on the
+    study together. No run is made twice; the last to end makes the tables."""
     report: bool = False
     """Run nothing; make tables and figures of the records there are."""
     power: bool = False
     """Run nothing; say what the pairs there are could have shown, and how many an effect needs."""
     effects: Annotated[tuple[float, ...], tyro.conf.arg(metavar="POINTS")] = (0.1, 0.2, 0.3, 0.5)
     """With --power: the effects, in percentage points of accuracy."""
+    time_limit: options.Duration = None
+    """Save and stop in time to have ended so long after the start, with exit code 143: 5400
+    (seconds), 90m, 2:30:00."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures: one file each for every format named."""
     latex: bool = False
@@ -117,6 +125,7 @@ def main() -> None:
             raise ConfigError("--effects are percentage points above 0, e.g. 0.2")
         print(report_power(folder, command.effects), end="")
         return
+    shard = None if command.shard is None else Shard.parse(command.shard)
 
     if not command.report:
         runtime.configure(restart=True)
@@ -125,20 +134,33 @@ def main() -> None:
         from physjax.study.paths import Paths
         from physjax.study.runner import run_study
         from physjax.study.status import format_status, status
+        from physjax.train.time_limit import command_limit
 
         paths = Paths(command.results_dir, command.runs_dir, command.data_dir, command.devices)
         if command.dry_run:
             runs = status(name, study, paths)
             print("\n".join([*arm_settings(study), "", *format_status(runs)]))
             return
-        run_study(name, study, paths, fresh=command.fresh)
+        limit = command_limit(command.time_limit)
+        records = run_study(name, study, paths, fresh=command.fresh, time_limit=limit, shard=shard)
+        missing = len(plan(study)) - len(records)
+        if missing:
+            print(
+                f"shard {command.shard} has no more to do; others are at work on {missing} runs; "
+                "the last one to end makes the tables, as --report does"
+            )
+            return
 
     from physjax.report.study import report_study
 
-    for path in report_study(
-        folder,
-        command.figure_format,
-        latex=command.latex,
-        paper=command.paper,
-    ):
-        print(path)
+    with contextlib.ExitStack() as alone:
+        if shard is not None:
+            # Of two that end at the same time one waits for the other.
+            alone.enter_context(files.exclusive_lock(folder, "study", 600.0))
+        for path in report_study(
+            folder,
+            command.figure_format,
+            latex=command.latex,
+            paper=command.paper,
+        ):
+            print(path)

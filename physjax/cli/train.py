@@ -25,6 +25,7 @@ def main() -> None:
     from physjax.records import RunFolder
     from physjax.train import loop, multihost
     from physjax.train.profile import Profile
+    from physjax.train.time_limit import command_limit
 
     if command.dry_run:
         print(common.dump(loop.resolve(command.config)))
@@ -36,6 +37,7 @@ def main() -> None:
     else:
         from physjax.report.run import report_run
 
+        limit = command_limit(command.time_limit)
         with contextlib.ExitStack() as stack:
             if command.distributed:
                 stack.enter_context(multihost.distributed(command.peer_timeout))
@@ -45,6 +47,7 @@ def main() -> None:
                 command.config,
                 callbacks=[profile] if command.profile else [],
                 fresh="yes" if command.fresh else "no",
+                time_limit=limit,
             )
             leads = multihost.is_lead_host()
         if not leads:

@@ -126,6 +126,9 @@ class OptimConfig:
     """Passes over the training images."""
     batch_size: Annotated[int, Field(ge=1, le=1_000_000)] = 128
     """Examples in a step, over all devices of all hosts."""
+    accumulate: Annotated[int, Field(ge=1, le=1_000_000)] = 1
+    """Take a batch in this many parts, one after the other, and step by the sum of their gradients:
+    for batches that do not fit. A batch norm normalises each part by itself."""
     learning_rate: Annotated[float, Field(gt=0, le=1e20)] = 0.1
     """Peak learning rate."""
     schedule: Literal["constant", "linear", "cosine"] = "linear"

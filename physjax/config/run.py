@@ -35,6 +35,9 @@ class RunConfig:
         Trait(incidental=True, not_in_study=BY_FLAG.format("--devices")),
     ] = None
     """How many local devices to use; None: all."""
+    remat: Annotated[bool, PLACE] = False
+    """Keep only what goes into each layer for the backward pass, and compute the rest again: less
+    memory, more time. It changes rounding alone."""
     steps_per_call: Annotated[int, Field(ge=0, le=1_000_000), PLACE] = 0
     """Steps that one compiled call scans over; 0: a measured choice for the platform."""
     eval_batch_size: Annotated[int, Field(ge=1, le=1_000_000), PLACE] = 500

@@ -73,6 +73,7 @@ def build(
     axis_name: str | None = None,
     law: str | ForceLaw | None = None,
     connection: Connection = PLAIN,
+    remat: bool = False,
 ) -> Classifier:
     """The network that `config` describes.
 
@@ -84,6 +85,7 @@ def build(
       law: used in place of the configured one, whose settings are at their defaults; "none" gives
         the plain twin.
       connection: what a learning rule needs in every layer.
+      remat: keep only the input of each layer for the backward pass, and compute the rest again.
 
     Raises:
       ConfigError: a name does not exist.
@@ -106,7 +108,8 @@ def build(
         "dtype": dtype,
     }
     layer = partial(
-        PhysicsLayer,
+        # `train`, after the module itself and the images, is no array.
+        nn.remat(PhysicsLayer, static_argnums=(2,)) if remat else PhysicsLayer,
         law=law if isinstance(law, ForceLaw) else get_law(law or law_name(config)),
         interaction_strength=config.interaction_strength,
         learn_strength=config.learn_strength,

@@ -15,6 +15,7 @@ from physjax.records.run import (
     EpochRecord,
     RecordError,
     Result,
+    Spent,
 )
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "Result",
     "RunFolder",
     "RunRecord",
+    "Spent",
     "best_epoch",
     "best_test_accuracy",
     "digest",

@@ -3,6 +3,7 @@
     runs/<name>/config.json     the resolved configuration
                 origin.json     code, images and settings that decide the result; who made it
                 metrics.jsonl   a line an epoch
+                ledger.json     what its time was spent on, session by session
                 result.json     once the run has ended
                 checkpoints/    Orbax
                 figures/
@@ -24,6 +25,7 @@ from physjax import files, schema
 from physjax.config import Config, ConfigError, differences, from_dict, run_name, to_dict
 from physjax.records import provenance
 from physjax.records.epochs import Line, best_test_accuracy, parse_lines
+from physjax.records.ledger import Ledger, Session
 from physjax.records.provenance import Origin
 from physjax.records.run import EpochRecord, RecordError, Result
 
@@ -82,6 +84,10 @@ class RunFolder:
     @property
     def _result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def _ledger(self) -> Path:
+        return self.path / "ledger.json"
 
     @property
     def _origin(self) -> Path:
@@ -193,6 +199,20 @@ class RunFolder:
         files.append_line(self._metrics, text)
         return Line(text, epoch)
 
+    def read_sessions(self) -> tuple[Session, ...]:
+        """The sessions in ledger.json; none where the run is older than that."""
+        if not self._ledger.exists():
+            return ()
+        values = read_json(self._ledger, _LEDGER_ADVICE)
+        try:
+            return schema.read(Ledger, values, str(self._ledger), RecordError).sessions
+        except RecordError as error:
+            raise RecordError(f"{error}; {_LEDGER_ADVICE}") from None
+
+    def write_sessions(self, sessions: tuple[Session, ...]) -> None:
+        """Write ledger.json."""
+        write_json(self._ledger, dataclasses.asdict(Ledger(sessions)))
+
     def read_result(self) -> Result | None:
         """The result, or None where the run has not ended."""
         if not self._result.exists():
@@ -233,6 +253,7 @@ _ORIGIN_ADVICE = (
     "start the run anew with --fresh (the old is kept), or remove origin.json to take the run as "
     "one of unknown code"
 )
+_LEDGER_ADVICE = "remove it, and what the earlier sessions took is all that is lost"
 _RESULT_ADVICE = (
     "remove result.json, and the run's command ends the run again from its last checkpoint"
 )

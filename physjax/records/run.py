@@ -90,6 +90,20 @@ class DataFacts:
 
 
 @schema.strict(RecordError)
+class Spent:
+    """What the time of a run was spent on, over all its sessions (`physjax.records.ledger`)."""
+
+    seconds: dict[str, Amount]
+    """By what: steps, compile, data, evaluation, checkpoints, waiting, other."""
+    between: Amount
+    """Seconds between its sessions, in which nothing was at work on it."""
+    restarts: Number
+    """Sessions after the first one."""
+    lost_steps: Number
+    """Steps that were done again, since no checkpoint had them."""
+
+
+@schema.strict(RecordError)
 class Result:
     """What a finished run amounts to. Accuracies are fractions in [0, 1]."""
 
@@ -119,3 +133,5 @@ class Result:
     """Of the last epoch on the test set: rows are the true classes."""
     law_parameters: dict[str, dict[str, list[float]]] = field(default_factory=dict)
     """By layer and name: the force law's own parameters at the end, one for each channel."""
+    spent: Spent | None = None
+    """None in older records."""

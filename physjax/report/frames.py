@@ -12,6 +12,7 @@ import pandas as pd
 
 from physjax.config import Config
 from physjax.plotting import series_styles
+from physjax.records.ledger import goodput
 from physjax.report.paper import has_the_papers_images, is_the_papers, published
 from physjax.report.physics import physics_frame, shared_frame
 from physjax.report.statistics import holm, paired
@@ -148,6 +149,10 @@ def _run(
     line |= {"images_per_second": round(result.images_per_second, 1)}
     line |= {"device": result.device.kind, TTA: record.test_accuracy_tta.get(tta or "")}
     line |= {VALIDATION: record.epochs[-1].validation_accuracy}
+    if result.spent is not None:
+        spent = result.spent
+        line |= {"goodput": round(goodput(spent, result.steps), 4)}
+        line |= {"restarts": spent.restarts, "lost_steps": spent.lost_steps}
     if known is not None and (paper or is_the_papers(record.config, line["title"])):
         line |= {f"paper_{name}": getattr(known, name) for name in _PAPER}
     return line
@@ -156,11 +161,15 @@ def _run(
 def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` in the order of its data sets, then of its arms, then of the seeds."""
     kinds: dict[str, Any] = {"epochs": "Int64", "parameters": "Int64"}
+    kinds |= {"restarts": "Int64", "lost_steps": "Int64"}
     accuracies = [f"paper_{name}" for name in _PAPER]
     accuracies += [
-        c for c in [*_RESULT, TTA, VALIDATION, "seconds", "images_per_second"] if c not in kinds
+        c
+        for c in [*_RESULT, TTA, VALIDATION, "seconds", "images_per_second", "goodput"]
+        if c not in kinds
     ]
-    frame = frame.reindex(columns=[*frame.columns, *(c for c in accuracies if c not in frame)])
+    missing = [c for c in [*accuracies, *kinds] if c not in frame]
+    frame = frame.reindex(columns=[*frame.columns, *missing])
     frame = frame.astype(kinds | dict.fromkeys(accuracies, "float64"))
     order = frame.assign(
         dataset=frame.groupby("dataset", sort=False).ngroup(),

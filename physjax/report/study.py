@@ -20,6 +20,7 @@ from physjax.report.verdicts import verdict_frame
 from physjax.study.design import PLAIN, Cell, Study, plan
 from physjax.study.folder import StudyFolder, StudyRecord
 
+_SPENT = ("goodput", "restarts", "lost_steps")
 _CSV = {
     "accuracy": [
         *(*ARM, "n", "failed"),
@@ -32,6 +33,7 @@ _CSV = {
         *(*ARM, "seed", "train_accuracy", "test_accuracy", "best_test_accuracy"),
         *("test_accuracy_tta", "validation_accuracy"),
         *("epochs", "parameters", "seconds", "images_per_second", "device"),
+        *_SPENT,
     ],
     "paper": [
         *("table", *ARM, "title", "setting", "split", "n", "mean", "sd", "max"),
@@ -52,7 +54,8 @@ _CSV = {
         *("validation_accuracy", "validation_accuracy_control"),
     ],
 }
-"""The columns of each CSV file; those on held-out images only where there are any."""
+"""The columns of each CSV file; those on held-out images, and on what a run's time was spent on,
+only where there are any."""
 
 
 def read_frames(
@@ -139,7 +142,12 @@ def report_study(
 
 def _columns(name: str, table: pd.DataFrame) -> list[str]:
     held_out = table.filter(like="validation_").replace(0, None).notna().any(axis=None)
-    return [c for c in _CSV[name] if held_out or not c.startswith("validation_")]
+    known = table.filter(items=_SPENT).notna().any(axis=None)
+    return [
+        c
+        for c in _CSV[name]
+        if (held_out or not c.startswith("validation_")) and (known or c not in _SPENT)
+    ]
 
 
 def table_frames(frames: StudyFrames, study: Study) -> dict[str, pd.DataFrame]:

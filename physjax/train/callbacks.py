@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from physjax.records import EpochRecord, Result
+from physjax.train.ledger import describe
 from physjax.train.progress import Display, format_seconds
 
 if TYPE_CHECKING:
@@ -122,10 +123,11 @@ class ShowProgress(Callback):
         self._display.phase(phase)
 
     def on_start(self, trainer: Trainer) -> None:
-        setup = trainer.setup
+        setup, count = trainer.setup, trainer.device.hosts
+        hosts = f"{count} hosts x " if count > 1 else ""
         self._display.say(
             f"{setup.info.title}: {setup.train_size:,} training and {len(trainer.dataset.test):,} "
-            f"test images; {trainer.parameters:,} parameters; {setup.shards} x "
+            f"test images; {trainer.parameters:,} parameters; {hosts}{setup.shards // count} x "
             f"{trainer.device.kind}; compiled in {trainer.compile_seconds:.1f} s"
         )
 
@@ -137,6 +139,10 @@ class ShowProgress(Callback):
             metrics.accuracy,
             f"epoch {trainer.epoch + 1}/{trainer.config.optim.epochs}",
         )
+
+    def on_end(self, trainer: Trainer, result: Result) -> None:
+        if result.spent is not None:
+            self._display.say(describe(result.spent, result.steps))
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
         seconds_left = (trainer.config.optim.epochs - record.epoch) * record.seconds

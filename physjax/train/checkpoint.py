@@ -93,7 +93,7 @@ class Checkpoints:
                 },
             )
 
-    def save(self, state: Any, step: int, about: Mapping[str, Any] | None = None) -> None:
+    def save(self, state: Any, step: int, about: Mapping[str, Any] | None = None) -> bool:
         """Start to save `state`; the files are written while training goes on.
 
         Nothing happens where that step is saved already. The first one is waited for and read
@@ -104,13 +104,16 @@ class Checkpoints:
           step: names the checkpoint.
           about: what `accept` of :meth:`restore` will be given; JSON.
 
+        Returns:
+          Whether that step was not saved already.
+
         Raises:
           CheckpointError: this save or an earlier one failed in the background, or the first one
             does not come back as it was.
         """
         self.check()
         if step in self._manager.all_steps():
-            return
+            return False
         # A host copy: the step is about to be given these very buffers.
         host = jax.tree.map(lambda x: np.array(x), state)
         contents: dict[str, Any] = {"leaves": _digests(host), "about": dict(about or {})}
@@ -128,6 +131,7 @@ class Checkpoints:
             with explained(f"the checkpoint of step {step} in {self._folder} was written, and"):
                 self._read(host, step)
             self._proven = True
+        return True
 
     def check(self) -> None:
         """Raise CheckpointError where a save failed in the background."""

@@ -22,13 +22,14 @@ class Journal:
     Args:
       folder: of the run, open and locked by the caller.
       log: takes lines of text, with `loud=True` those that must not be missed.
+      minutes: from one checkpoint within an epoch to the next.
 
     Attributes:
       lines: of metrics.jsonl.
     """
 
-    def __init__(self, folder: RunFolder, log: Callable[..., None]) -> None:
-        self.folder, self._log = folder, log
+    def __init__(self, folder: RunFolder, log: Callable[..., None], minutes: float) -> None:
+        self.folder, self._log, self._minutes = folder, log, minutes
         self.lines: list[Line] = []
         self._last_save = time.monotonic()
         self._checkpoints = Checkpoints(folder.checkpoints, self._best_step)
@@ -74,15 +75,17 @@ class Journal:
         lead = multihost.is_lead_host()
         self.lines.append(self.folder.append_epoch(record) if lead else Line("", record))
 
-    def save(self, state: TrainState, step: int) -> None:
-        """Begin to write a checkpoint of `state`, unless its step has one."""
+    def save(self, state: TrainState, step: int) -> bool:
+        """Begin to write a checkpoint of `state`; False where its step has one."""
         about = {"lines": len(self.lines), "records": digest(self.lines)}
-        self._checkpoints.save(state, step, about)
+        is_new = self._checkpoints.save(state, step, about)
         self._last_save = time.monotonic()
+        return is_new
 
-    def should_save(self, minutes: float) -> bool:
-        """Whether the last checkpoint is as old as that, on any host."""
-        return multihost.allmax(time.monotonic() - self._last_save > 60 * minutes) > 0
+    def should_save(self, now: bool = False) -> bool:
+        """Whether the last checkpoint is `minutes` old, or `now` is set, on any host."""
+        wanted = now or time.monotonic() - self._last_save > 60 * self._minutes
+        return multihost.allmax(wanted) > 0
 
     def wait(self) -> None:
         """Wait until the checkpoints are on the disk. Raises CheckpointError where that fails."""

@@ -19,9 +19,11 @@ from physjax.train.callbacks import Callback, ShowProgress
 from physjax.train.checkpoint_errors import check_path
 from physjax.train.choices import resolve_choices
 from physjax.train.diagnostics import LayerDiagnostics
+from physjax.train.ledger import Stopwatch
 from physjax.train.origin import current_origin, identity
 from physjax.train.progress import Display
 from physjax.train.setup import TrainSetup
+from physjax.train.time_limit import TimeLimit
 from physjax.train.trackers import TRACKERS
 from physjax.train.trainer import Trainer
 
@@ -46,6 +48,7 @@ def fit(
     console: Console | None = None,
     fresh: Fresh = "no",
     in_study: bool = False,
+    time_limit: TimeLimit | None = None,
 ) -> RunRecord:
     """Run `config` to its end, from its last checkpoint where there is one.
 
@@ -58,17 +61,19 @@ def fit(
       fresh: start anew, the earlier folder renamed to <name>.old-1: `yes`, or `changed`, where it
         was made by other code, of other images or under other settings of JAX.
       in_study: the config is one of many, whose common options need not do something in each.
+      time_limit: at whose end all must be saved and this process have ended.
 
     Raises:
       UserError: it cannot be run; an OriginError where what is there has another origin.
       NotFinite: the loss became infinite or not a number.
-      Interrupted: a signal came.
+      Interrupted: a signal or the time limit came.
     """
     config = resolve_choices(config, in_study=in_study)
+    spent = Stopwatch()
     runtime.require_32_bits()
     check_path(RunFolder.of(config).path)
     with signals.caught() as caught, contextlib.ExitStack() as held:
-        with multihost.all_or_none("load the images"):
+        with multihost.all_or_none("load the images"), spent.on("data"):
             loaded = (
                 data.load(config.data) if dataset is None else data.select(dataset, config.data)
             )
@@ -116,6 +121,8 @@ def fit(
                     folder,
                     [*_own_callbacks(config, folder, display), *callbacks],
                     signals=caught,
+                    time_limit=time_limit,
+                    spent=spent,
                     log=display.say,
                 ).run()
         # A signal that came too late to stop anything ends what would have followed, like a study.

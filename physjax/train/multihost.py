@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -18,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from physjax.errors import Interrupted, NotFinite
+from physjax.train.cluster import find_cluster
 from physjax.train.peers import HostError, Peers, describe
 
-_VARIABLES = ("JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID")
 # JAX's own time-outs end a process with SIGABRT and a stack; Peers comes long before them.
 _NEVER = 10 * 24 * 3600
 _MESSAGE = 512
@@ -65,7 +64,7 @@ def initialize_distributed(peer_timeout: float = 120) -> None:
     global _peers
     if not (math.isfinite(peer_timeout) and 1 <= peer_timeout <= 86_400):
         raise HostError(f"peer_timeout is {peer_timeout}; give seconds from 1 to 86400")
-    address, count, number, local_devices = _cluster(math.ceil(peer_timeout))
+    address, count, number, local_devices = find_cluster(math.ceil(peer_timeout))
     peers = Peers(address, count, number, peer_timeout)
     service = peers.connect()
     _peers = peers
@@ -80,37 +79,6 @@ def initialize_distributed(peer_timeout: float = 120) -> None:
         heartbeat_timeout_seconds=_NEVER,
         shutdown_timeout_seconds=_NEVER,
     )
-
-
-def _cluster(seconds: int) -> tuple[str, int, int, list[int] | None]:
-    """Address of host 0, number of hosts, this one's number, and its devices where not all."""
-    given = {name: os.environ[name] for name in _VARIABLES if name in os.environ}
-    if given and len(given) < len(_VARIABLES):
-        missing = ", ".join(name for name in _VARIABLES if name not in given)
-        raise HostError(f"{', '.join(given)} is set, and {missing} is not; set all or none of them")
-    if given:
-        address, *numbers = given.values()
-        for name, number in zip(_VARIABLES[1:], numbers, strict=True):
-            if not number.isdecimal():
-                raise HostError(f"{name} is {number!r}; give a whole number")
-        return address, int(numbers[0]), int(numbers[1]), None
-    # What jax.distributed.initialize asks itself; it can be told a way around, but not asked.
-    from jax._src.clusters import ClusterEnv
-
-    try:
-        cluster = ClusterEnv.auto_detect_unset_distributed_params(
-            None, None, None, None, None, seconds
-        )
-    # Each kind of cluster looks into variables, files and services of its own.
-    except Exception as error:
-        raise HostError(f"the other hosts are not known ({describe(error)}); {_ADVICE}") from error
-    where, size, own, devices = cluster
-    if where is None or size is None or own is None:
-        raise HostError(f"the other hosts are not known; {_ADVICE}")
-    return where, size, own, None if devices is None else list(devices)
-
-
-_ADVICE = f"set {', '.join(_VARIABLES)}, or leave --distributed out"
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""What a finished run amounts to: its result.json; and whether an epoch's numbers are any."""
+"""What an epoch and a finished run amount to: a line of metrics.jsonl, and result.json."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 from physjax import runtime
 from physjax.records import (
     DataFacts,
+    EpochRecord,
     Result,
     best_epoch,
     best_test_accuracy,
@@ -20,7 +21,42 @@ from physjax.train.diagnostics import law_parameters
 
 if TYPE_CHECKING:
     from physjax.train.predict import Evaluation
+    from physjax.train.state import Metrics
     from physjax.train.trainer import Trainer
+
+
+def make_epoch(
+    trainer: Trainer,
+    metrics: Metrics,
+    test: Evaluation | None,
+    held: Evaluation | None,
+    physics: dict[str, dict[str, float]],
+    seconds: float,
+) -> EpochRecord:
+    """The line of the epoch that the trainer is at the end of.
+
+    Args:
+      trainer: all steps of the epoch are done.
+      metrics: of its training images.
+      test: of the test images; None where they were not evaluated.
+      held: of the held-out images; None where there are none.
+      physics: numbers by layer and name.
+      seconds: that the epoch took.
+    """
+    return EpochRecord(
+        epoch=trainer.epoch + 1,
+        step=trainer.step,
+        train_loss=metrics.loss,
+        train_accuracy=metrics.accuracy,
+        test_loss=None if test is None else test.metrics.loss,
+        test_accuracy=None if test is None else test.metrics.accuracy,
+        learning_rate=float(trainer.setup.schedule(trainer.step - 1)),
+        images_per_second=trainer.images_per_second,
+        seconds=seconds,
+        validation_loss=None if held is None else held.metrics.loss,
+        validation_accuracy=None if held is None else held.metrics.accuracy,
+        physics=physics,
+    )
 
 
 def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
@@ -63,6 +99,7 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
         ),
         confusion=evaluation.metrics.confusion,
         law_parameters=law_parameters(trainer.state.params, trainer.setup.law.recorded_names),
+        spent=trainer.ledger.sum_up(trainer.step),
     )
 
 

@@ -17,6 +17,7 @@ from physjax.models import Classifier, build, first_layer, image_size
 from physjax.nn.connection import PLAIN
 from physjax.optimizers import make_schedule, path_mask
 from physjax.rules import LearningRule
+from physjax.train.accumulate import adds_up
 from physjax.train.choices import chosen_law, chosen_optimizer, chosen_rule
 
 AXIS = "batch"
@@ -50,6 +51,17 @@ class TrainSetup:
             raise ConfigError(
                 f"a batch of {batch} does not divide over {self.shards} devices; choose "
                 f"--batch-size {batch // self.shards * self.shards or self.shards} or --devices"
+            )
+        parts = self.config.optim.accumulate
+        if batch % (self.shards * parts):
+            raise ConfigError(
+                f"a batch of {batch} does not divide over {self.shards} devices in {parts} parts "
+                "each; choose another --batch-size or --accumulate"
+            )
+        if parts > 1 and not adds_up(self.rule):
+            raise ConfigError(
+                f"accumulate is {parts}, but learning rule {self.rule.name!r} needs a whole "
+                "batch at once; leave it out"
             )
         if batch > n and self.config.optim.drop_remainder:
             raise ConfigError(f"batch_size is {batch}, but there are only {n} training images")
@@ -91,6 +103,7 @@ class TrainSetup:
             axis_name=self.axis_name,
             law="none" if folded else self.law,
             connection=PLAIN if folded else self.rule.connection,
+            remat=self.config.run.remat,
         )
 
     @property

@@ -2,7 +2,8 @@
 
 The first one is remembered; the run saves and stops at its next step. A second one ends the
 process at once, even in the middle of minutes of compiling; in a notebook or an interactive shell
-a second Ctrl-C ends the call alone.
+a second Ctrl-C ends the call alone. SIGUSR1 is a batch system's warning that its SIGTERM will
+follow: it is no first signal, nor ever a second one.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ NUMBERS = tuple(
 )
 """Ctrl-C; a polite end; a terminal that is gone; a batch system's warning; Ctrl-\\."""
 
+WARNING: int | None = getattr(signal, "SIGUSR1", None)
+
 TOGETHER = 1.0
 """Seconds within which several signals are one: a hang-up comes from the kernel and from the shell,
 Ctrl-C from the terminal and from whatever started the command."""
@@ -35,6 +38,7 @@ class Signals:
     def __init__(self) -> None:
         self.received: int | None = None
         self._first = 0.0
+        self._warned = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
         del frame
@@ -58,9 +62,14 @@ class Signals:
                 if number not in NUMBERS:
                     continue
                 if not self._first:
-                    self._first = now
+                    self._first, self._warned = now, number == WARNING
                     self.received = number
                     _tell(f"{signal.Signals(number).name}: saving, then stopping; again: at once")
+                elif number == WARNING:
+                    continue
+                elif self._warned:
+                    self._first, self._warned = now, False
+                    _tell(f"{signal.Signals(number).name}: still saving; again: at once")
                 elif now - self._first > TOGETHER and not (
                     number == signal.SIGINT and _is_interactive()
                 ):

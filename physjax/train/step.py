@@ -6,6 +6,7 @@ at any step and go on, on another number of devices too (only dropout masks depe
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Mapping
 from functools import partial
@@ -20,7 +21,8 @@ from jax import lax
 from physjax.data import augment
 from physjax.models import AUXILIARY
 from physjax.nn.taps import VOLTAGES
-from physjax.rules import Network, Outputs
+from physjax.rules import Network, Outputs, Update
+from physjax.train.accumulate import in_parts
 from physjax.train.setup import TrainSetup, stream_key
 from physjax.train.state import NEVER, Metrics, TrainState, as_variables
 
@@ -153,6 +155,32 @@ def make_network(
     return Network(loss, batch.count, partial(_sum_over_shards, setup))
 
 
+def _update(setup: TrainSetup, state: TrainState, batch: Batch, shard: jax.Array | int) -> Update:
+    """What the learning rule makes of the batch, at once or in parts."""
+    parts = setup.config.optim.accumulate
+    if parts == 1:
+        return setup.rule.update(make_network(setup, state, batch, shard), state.params)
+
+    def part(stats: Any, share: Batch, number: jax.Array) -> tuple[Any, jax.Array, Any]:
+        # Each part has dropout masks of its own, and shares of the gradient are summed at the end.
+        network = make_network(
+            setup, state.replace(batch_stats=stats), share, shard * parts + number
+        )
+        alone = dataclasses.replace(network, sum_over_devices=lambda tree: tree)
+        update = setup.rule.update(alone, state.params)
+        return update.gradients, update.outputs.logits, update.outputs.batch_stats
+
+    gradients, logits, stats = in_parts(
+        part,
+        state.params,
+        state.batch_stats,
+        batch,
+        parts,
+        unroll=jax.default_backend() == "cpu",
+    )
+    return Update(_sum_over_shards(setup, gradients), Outputs(logits, stats, {}))
+
+
 def train_step(
     setup: TrainSetup,
     state: TrainState,
@@ -168,8 +196,7 @@ def train_step(
     gradients and metrics are summed over the mapped axis, so every shard returns the same state.
     """
     batch = select_batch(setup, state, images, labels, order, shard)
-    network = make_network(setup, state, batch, shard)
-    update = setup.rule.update(network, state.params)
+    update = _update(setup, state, batch, shard)
     with jax.named_scope("optimizer"):
         steps, opt_state = setup.optimizer().update(update.gradients, state.opt_state, state.params)
         params = _replaced(optax.apply_updates(state.params, steps), update.moved)

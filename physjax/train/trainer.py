@@ -9,23 +9,26 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 
 import jax
 import numpy as np
 
 from physjax import data, runtime
-from physjax.errors import Interrupted, NotFinite
+from physjax.errors import TIME_LIMIT, Interrupted, NotFinite
 from physjax.records import DeviceFacts, EpochRecord, RunFolder, RunRecord
 from physjax.train import multihost
 from physjax.train.callbacks import Callback, Callbacks
-from physjax.train.compiled import CompiledSteps
+from physjax.train.compiled import CompiledSteps, steps_per_call
 from physjax.train.journal import Journal
+from physjax.train.ledger import Ledger, Stopwatch
 from physjax.train.predict import Evaluation
-from physjax.train.result import make_result, not_finite
+from physjax.train.result import make_epoch, make_result, not_finite
 from physjax.train.setup import TrainSetup
 from physjax.train.sharding import place
 from physjax.train.signals import Signals
 from physjax.train.state import NEVER, Metrics, init_state
+from physjax.train.time_limit import TimeLimit
 
 # Of several hosts. With steps of a tenth of a second, and 16 in a call, every 16 s.
 _CALLS_BETWEEN_SYNCS = 10
@@ -40,6 +43,8 @@ class Trainer:
       folder: of the run, open and locked by the caller.
       callbacks: who looks on.
       signals: those that were caught so far and will be.
+      time_limit: at whose end everything must be saved; None: there is none.
+      spent: what the session's time was spent on before this.
       log: takes lines of text, with `loud=True` those that must not be missed.
 
     Attributes:
@@ -62,25 +67,26 @@ class Trainer:
         callbacks: Iterable[Callback] = (),
         *,
         signals: Signals | None = None,
+        time_limit: TimeLimit | None = None,
+        spent: Stopwatch | None = None,
         log: Callable[..., None] = lambda text, loud=False: None,
     ) -> None:
-        self.setup, self.config = setup, setup.config
-        self.dataset, self.folder = dataset, folder
+        self.setup, self.config, self.dataset, self.folder = setup, setup.config, dataset, folder
         self.callbacks, self.signals, self.log = Callbacks(callbacks), signals or Signals(), log
+        self.time_limit, self._spent = time_limit or TimeLimit(), spent or Stopwatch()
         # What only the record at the end needs is looked up now, not after hours.
         self.device = DeviceFacts(**runtime.device_facts(setup.shards))
         self.versions = runtime.versions()
         self.step, self.epoch, self.parameters = 0, 0, 0
         self.compile_seconds, self.step_seconds, self.images_per_second = 0.0, 0.0, 0.0
-        self._schedule = setup.schedule
         # A CPU's steps are long: to queue them ahead gains nothing and delays an answer to Ctrl-C.
         self._synchronous = jax.default_backend() == "cpu"
-        per_call = self.config.run.steps_per_call or _steps_per_call(jax.default_backend())
+        per_call = self.config.run.steps_per_call or steps_per_call(jax.default_backend())
         self._per_call = min(per_call, setup.steps_per_epoch)
 
     @property
     def epochs(self) -> list[EpochRecord]:
-        """The records of the epochs that have ended."""
+        """Of those that have ended."""
         return self.journal.epochs
 
     def run(self) -> RunRecord:
@@ -88,12 +94,14 @@ class Trainer:
 
         Raises:
           NotFinite: a loss became infinite or not a number.
-          Interrupted: a signal came; everything is saved.
+          Interrupted: a signal or the time limit came; everything is saved.
+          UserError: the time limit came before anything could be saved.
         """
         with contextlib.ExitStack() as stack:
             stack.callback(self.callbacks.close)
-            self.journal = Journal(self.folder, self.log)
+            self.journal = Journal(self.folder, self.log, self.config.run.checkpoint_minutes)
             stack.callback(self.journal.close)
+            self.ledger = Ledger(self.folder, self._spent)
             # Where it fails, closing the checkpoints would wait for hosts that wait for this one.
             with multihost.fail_together():
                 self.restore_or_init()
@@ -110,21 +118,25 @@ class Trainer:
         """Take the state of the last whole checkpoint, or the one before the first step."""
         self.callbacks.on_phase(self, "restoring")
         self.state = place(self.setup, init_state(self.setup, self.dataset.train.images))
-        saved = self.journal.restore(self.state)
+        with self._spent.on("checkpoints"):
+            saved = self.journal.restore(self.state)
         if saved is not None:
             self.state, self.step = saved, int(saved.step)
             self.log(f"resumed {self.folder.path} at step {self.step} of {self.setup.total_steps}")
+        self.ledger.begin(self.step)
         self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
         self.stop_if_signalled()
 
     def compile(self) -> None:
         """Bring the images to the devices, and compile all that will be called."""
         self.callbacks.on_phase(self, "compiling")
-        self._steps = CompiledSteps(self.setup, self.dataset)
+        with self._spent.on("data"):
+            self._steps = CompiledSteps(self.setup, self.dataset)
         runtime.trim_memory()
         began = time.monotonic()
-        for _ in self._steps.compile(self.state, self._per_call):
-            self.stop_if_signalled()
+        with self._spent.on("compile"):
+            for _ in self._steps.compile(self.state, self._per_call):
+                self.stop_if_signalled()
         self.compile_seconds = time.monotonic() - began
         runtime.trim_memory()
 
@@ -135,7 +147,8 @@ class Trainer:
           What the test images gave; None where `run.evaluate_every` leaves this epoch out.
         """
         began = time.monotonic()
-        metrics = self.train_epoch()
+        with self._spent.on("steps"):
+            metrics = self.train_epoch()
         self.save()
         config, physics = self.config, {}
         test = held = None
@@ -149,27 +162,16 @@ class Trainer:
         what = not_finite({k: e.metrics.loss for k, e in losses.items() if e is not None}, physics)
         if what is not None:
             raise self._not_finite(what, self.step)
-        record = EpochRecord(
-            epoch=self.epoch + 1,
-            step=self.step,
-            train_loss=metrics.loss,
-            train_accuracy=metrics.accuracy,
-            test_loss=None if test is None else test.metrics.loss,
-            test_accuracy=None if test is None else test.metrics.accuracy,
-            learning_rate=float(self._schedule(self.step - 1)),
-            images_per_second=self.images_per_second,
-            seconds=time.monotonic() - began,
-            validation_loss=None if held is None else held.metrics.loss,
-            validation_accuracy=None if held is None else held.metrics.accuracy,
-            physics=physics,
-        )
+        record = make_epoch(self, metrics, test, held, physics, time.monotonic() - began)
         self.journal.append(record)
+        self.ledger.note(self.step)
         self.callbacks.on_epoch_end(self, record)
         return test
 
     def train_epoch(self) -> Metrics:
         """Do the steps that are left of the epoch; its training metrics."""
         self.callbacks.on_phase(self, "training")
+        self.time_limit.begin()
         setup, began, first = self.setup, time.monotonic(), self.step
         end = (self.epoch + 1) * setup.steps_per_epoch
         if self.step % setup.steps_per_epoch == 0 and self.step < end:
@@ -189,7 +191,7 @@ class Trainer:
             if self.should_sync(synced, calls):
                 synced = self.update_progress(self.fetch_metrics(), began, first)
                 self.stop_if_signalled()
-                if self.journal.should_save(self.config.run.checkpoint_minutes):
+                if self.journal.should_save(self.time_limit.unmeasured):
                     self.save()
         metrics = self.fetch_metrics()
         self.update_progress(metrics, began, first)
@@ -217,6 +219,8 @@ class Trainer:
         done = (self.step - first) * self.config.optim.batch_size
         self.images_per_second = done / max(now - began, 1e-9)
         self.callbacks.on_step(self, metrics)
+        self.time_limit.look()
+        self.ledger.note_now_and_then(self.step)
         return now
 
     def fetch_metrics(self) -> Metrics:
@@ -229,7 +233,8 @@ class Trainer:
     def evaluate(self, name: str) -> Evaluation:
         """Evaluate the network on the images of a split, `test` or `validation`."""
         self.callbacks.on_phase(self, "evaluating")
-        return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
+        with self._spent.on("evaluation"):
+            return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
 
     def _not_finite(self, what: str, step: int) -> NotFinite:
         return NotFinite(
@@ -240,30 +245,34 @@ class Trainer:
         )
 
     def stop_if_signalled(self) -> None:
-        """Stop, with everything saved, where a signal has come."""
-        received = multihost.allmax(self.signals.received or 0)
+        """Stop, with everything saved, where a signal has come or the time limit is near."""
+        with self._spent.on("waiting"):
+            received = multihost.allmax(self.signals.received or self.time_limit.cause())
         if received:
             if self.step:
                 self.save()
-            self.journal.close()
+            with self._spent.on("checkpoints"):
+                self.journal.close()
+            self.ledger.note(self.step)
+            if received == TIME_LIMIT:
+                self.time_limit.check_progress()
             raise Interrupted(received, self.folder.path, f"at step {self.step}")
 
     def save(self) -> None:
         """Begin to write a checkpoint of the state as it is now, unless its step has one."""
         self.callbacks.on_phase(self, "saving")
-        self.journal.save(self.state, self.step)
+        with self._spent.on("checkpoints"):
+            write = partial(self.journal.save, self.state, self.step)
+            self.time_limit.save(write, self.journal.wait)
 
     def write_result(self, evaluation: Evaluation) -> None:
         """Save the last step and write what the run came to."""
         self.save()
-        result = make_result(self, evaluation)
         # The result stands for what is on the disk.
-        self.journal.wait()
+        with self._spent.on("checkpoints"):
+            self.journal.wait()
+        result = make_result(self, evaluation)
+        self.ledger.note(self.step)
         if multihost.is_lead_host():
             self.folder.write_result(result)
         self.callbacks.on_end(self, result)
-
-
-def _steps_per_call(platform: str) -> int:
-    """On XLA:CPU a convolution in a loop body is hundreds of times slower than outside one."""
-    return 1 if platform == "cpu" else 16

@@ -1,4 +1,4 @@
-"""What one host of several does in test_hosts.py: on_hosts.py JOB PEER_TIMEOUT [FOLDER]."""
+"""What one host of several does in test_hosts.py: on_hosts.py JOB PEER_TIMEOUT ..."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ from jax import lax
 
 from physjax.cli import common
 from physjax.data import load
-from physjax.train import multihost
+from physjax.train import loop, multihost
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.sharding import compile_step, place
 from physjax.train.state import TrainState, init_state
 from physjax.train.step import select_batch, train_step
+from physjax.train.time_limit import TimeLimit
 
 
 def first_steps(words: tuple[str, ...], shards: int) -> dict[str, np.ndarray[Any, Any]]:
@@ -88,11 +89,22 @@ def _one_cannot() -> None:
             raise MemoryError("no memory for 8 EiB")
 
 
+def _limited() -> None:
+    """The time is up on the last host, at step 3."""
+    from limits import UpAt  # This is a script, and the file lies beside it.
+
+    limit = TimeLimit(1e6)
+    config = common.parse(sys.argv[3:]).config
+    is_last = jax.process_index() == jax.process_count() - 1
+    loop.fit(config, time_limit=limit, callbacks=[UpAt(limit, 3 if is_last else 10**9)])
+
+
 JOBS: dict[str, Callable[[], None]] = {
     "wait": lambda: _ask_for_ever(lambda: None),
     "OSError": lambda: _ask_for_ever(_raise(OSError(28, "No space left on device"))),
     "KeyboardInterrupt": lambda: _ask_for_ever(_raise(KeyboardInterrupt())),
     "MemoryError": _one_cannot,
+    "limit": _limited,
 }
 
 

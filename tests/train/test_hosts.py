@@ -104,7 +104,7 @@ def test_killed_and_stopped_hosts_go_on_to_the_same_end_bit_for_bit(tmp_path: Pa
     """One run of two hosts without a break; and one after a SIGKILL and a SIGTERM to host 1."""
     with hosts(*TRAIN, *WORDS, "--runs-dir", str(tmp_path / "whole")) as processes:
         (talk, _), (other, _) = ends(processes, 0, 0)
-    assert "4 x cpu" in talk
+    assert "parameters; 2 hosts x 2 x cpu; compiled" in talk
     # What Gloo's threads print themselves may be torn and mixed; no word of it is one of these.
     for word in ("epoch", "parameters", "images/s", "accuracy", "figures"):
         assert word in talk
@@ -135,6 +135,14 @@ def test_killed_and_stopped_hosts_go_on_to_the_same_end_bit_for_bit(tmp_path: Pa
         (talk, _), _ = ends(processes, 0, 0)
     assert f"at step {steps[0][0]} of" in talk
     assert_same(folder.path, whole.path)
+
+
+def test_a_time_limit_that_one_host_sees_first_stops_both_at_one_step(tmp_path: Path) -> None:
+    with hosts(*CHILD, "limit", "600", *WORDS, "--runs-dir", str(tmp_path)) as processes:
+        outputs = ends(processes, 143, 143)
+    steps = [re.findall(r"stopped by the time limit at step (\d+);", err) for _, err in outputs]
+    assert steps[0] == steps[1] != []
+    assert (tmp_path / "run" / "checkpoints" / steps[0][0]).is_dir()
 
 
 def test_two_hosts_take_the_rows_and_steps_of_one(tmp_path: Path) -> None:

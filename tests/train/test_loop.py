@@ -57,6 +57,7 @@ def test_record_of_a_run(whole: tuple[Path, RunRecord]) -> None:
         "origin.json",
         "metrics.jsonl",
         "result.json",
+        "ledger.json",
         "checkpoints",
         ".lock",
     }

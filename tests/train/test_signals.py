@@ -50,7 +50,9 @@ def test_each_ends_the_work_with_its_own_exit_code(number: int) -> None:
     process = start()
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
-    assert process.returncode == 128 + number
+    # A warning means the same to a job file as the SIGTERM that would follow it.
+    wanted = signal.SIGTERM if number == signal.SIGUSR1 else number
+    assert process.returncode == 128 + wanted
     name = signal.Signals(number).name
     assert f"stopped by {name} at step 3; the same command goes on from there" in errors
     assert "Traceback" not in errors
@@ -106,6 +108,31 @@ def test_a_second_one_ends_what_cannot_be_interrupted(number: int) -> None:
     assert errors.strip() == f"{signal.Signals(number).name} again: stopped at once"
 
 
+def test_a_warning_is_neither_a_first_signal_nor_a_second_one() -> None:
+    """A batch system sends SIGUSR1, and SIGTERM when the time is up; the run is still saving."""
+    process = start(work="hashlib.pbkdf2_hmac('sha256', b'', b'', 2**31 - 1)")
+    assert process.stderr is not None
+
+    def said(text: str) -> None:
+        while (line := process.stderr.readline()) != f"{text}; again: at once\n":
+            assert line == "\n"
+
+    process.send_signal(signal.SIGUSR1)
+    said("SIGUSR1: saving, then stopping")
+    time.sleep(1.1 * signals.TOGETHER)
+    process.send_signal(signal.SIGUSR1)
+    process.send_signal(signal.SIGTERM)
+    said("SIGTERM: still saving")
+    time.sleep(1.1 * signals.TOGETHER)
+    process.send_signal(signal.SIGUSR1)
+    with pytest.raises(subprocess.TimeoutExpired):
+        process.wait(0.5)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 143
+    assert errors.strip() == "SIGTERM again: stopped at once"
+
+
 def test_in_a_notebook_a_second_ctrl_c_ends_the_call_alone() -> None:
     process = start(
         before="sys.ps1 = '>>> '",
@@ -144,7 +171,7 @@ def test_nohup_is_respected() -> None:
     process.send_signal(signal.SIGHUP)
     process.send_signal(signal.SIGUSR1)
     process.communicate(timeout=120)
-    assert process.returncode == 128 + signal.SIGUSR1
+    assert process.returncode == 143
 
 
 def test_ctrl_c_outside_of_training_is_no_traceback() -> None:
