@@ -131,7 +131,8 @@ def _layer(traced: core.ClosedJaxpr, k: int, parameters: int) -> Layer:
         if any(made in needed for made in equation.outvars):
             kept.append(equation)
             needed.update(v for v in equation.invars if not isinstance(v, core.Literal))
-    part = whole.replace(eqns=kept[::-1], outvars=[output], debug_info=None)
+    origin = whole.debug_info._replace(result_paths=None)
+    part = whole.replace(eqns=kept[::-1], outvars=[output], debug_info=origin)
     reads = [i for i, v in enumerate(whole.invars) if v in needed]
     leaves = tuple(i for i in reads if i < parameters)
     below = [i - parameters for i in reads if i >= parameters]

@@ -62,7 +62,7 @@ def _update(
     resistance_max: Annotated[float, Field(ge=1, le=1e6, description="largest one")] = 10.0,
     rounds: Rounds = 15,
     damping: Damping = 0.5,
-    cost: ClampedCost = "squared",
+    cost: ClampedCost = "cross-entropy",
 ) -> Update:
     if output == "clamped":
         update = clamped_update(network, params, eta=eta, rounds=rounds, damping=damping, cost=cost)

@@ -78,7 +78,7 @@ def _update(
     ] = 0.1,
     rounds: Rounds = 15,
     damping: Damping = 0.5,
-    cost: ClampedCost = "squared",
+    cost: ClampedCost = "cross-entropy",
 ) -> Update:
     return clamped_update(network, params, eta=eta, rounds=rounds, damping=damping, cost=cost)
 
