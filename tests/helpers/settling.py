@@ -31,10 +31,12 @@ class Small(Classifier):
     Attributes:
       convolutions: channels of each.
       hidden: units of each hidden dense layer.
+      pooled: whether the pools are there.
     """
 
     convolutions: tuple[int, ...] = (4, 6)
     hidden: tuple[int, ...] = (8,)
+    pooled: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool = False) -> jax.Array:
@@ -42,7 +44,7 @@ class Small(Classifier):
             x = self.layer(
                 features,
                 activation=self.activation,
-                pool=partial(max_pool, window=(2, 2)),
+                pool=partial(max_pool, window=(2, 2)) if self.pooled else None,
                 source=index == 0,
                 name=f"conv{index}",
             )(x, train)

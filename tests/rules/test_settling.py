@@ -10,6 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.flatten_util import ravel_pytree
+from scipy import optimize
 
 from helpers.settling import DENSE, cosines, distance, network_of, small, squared_loss
 from physjax.forces import LAWS
@@ -45,6 +47,22 @@ def updates(rule: Any, network: Network, params: Any) -> tuple[Any, Any]:
 
 def true_gradient(network: Network, params: Any) -> Any:
     return jax.jit(jax.grad(lambda p: network.loss(p, {})[0]))(params)
+
+
+def at_rest(network: Network, params: Any, held: jax.Array) -> float:
+    """The least energy of all examples with the output held, by SciPy's L-BFGS."""
+    chain, free = network.chain(params), free_state(network, params)
+    start, unravel = ravel_pytree([a[None] for a in free.drives[:-1]])
+
+    @jax.jit
+    def value(flat: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.value_and_grad(lambda x: jnp.sum(energy(chain, params, [*unravel(x), held])))(
+            flat
+        )
+
+    options = {"maxiter": 2000, "maxfun": 4000, "ftol": 1e-16, "gtol": 1e-8}
+    found = optimize.minimize(value, start, jac=True, method="L-BFGS-B", options=options)
+    return float(found.fun)
 
 
 EP = partial(gradients, "equilibrium-propagation")
@@ -101,10 +119,10 @@ def test_the_squared_error_has_its_own_gradient() -> None:
 
 def test_what_fills_up_a_batch_teaches_nothing() -> None:
     network, params = network_of(small(**DENSE))
-    whole = EP(network, params, beta=1e-4)
+    whole = EP(network, params, beta=1e-5)
     alone, _ = network_of(small(**DENSE), examples=6)
     masked = Network(**{**vars(alone), "mask": jnp.arange(6) < 4, "examples": jnp.asarray(4)})
-    part = EP(masked, params, beta=1e-4)
+    part = EP(masked, params, beta=1e-5)
     assert distance(part, whole) > 0.1
 
     def loss(p: Any) -> jax.Array:
@@ -126,7 +144,7 @@ def test_the_divergence_is_the_integral_of_the_nonlinearity(activation: Any) -> 
     found = divergence(activation, drive, state)
     # CELU's second derivative jumps at zero.
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-9)
-    assert np.all(found > 0) or activation is nn.gelu  # which falls where it is negative
+    assert np.all(found >= 0) or activation is nn.gelu  # which falls where it is negative
     np.testing.assert_array_equal(divergence(activation, drive, drive), 0)
 
 
@@ -170,7 +188,8 @@ def test_the_energy_of_a_clamped_network_falls_round_by_round_to_rest() -> None:
     total = np.sum(trace.energy, axis=1)
     assert total[0] == 0
     assert np.all(np.diff(total[1:]) < 1e-9 * total[1])
-    assert np.max(trace.residual[-1]) < 1e-2 * np.max(trace.residual[1])
+    assert np.max(trace.residual[-1]) < 5e-2 * np.max(trace.residual[1])
+    assert at_rest(network, params, held) == pytest.approx(float(total[-1]), rel=5e-2)
 
 
 def test_a_full_move_diverges_where_the_output_is_held_and_an_adaptive_one_does_not() -> None:
@@ -232,54 +251,50 @@ def test_two_linear_layers_against_their_closed_form() -> None:
     np.testing.assert_allclose(found[0], -(residual @ w2).T @ x, rtol=1e-8)
 
 
-def minimum(network: Network, params: Any, held: Any) -> jax.Array:
-    """The energy of all examples at rest, the output held."""
-    chain, free = network.chain(params), free_state(network, params)
-    settled, _ = settle(
-        chain, params, free.drives, lambda h, a: held, rounds=60, damping=0.5, adaptive=True
-    )
-    return jnp.sum(energy(chain, params, settled.states))
-
-
 @pytest.mark.parametrize("name", ["coupled-learning", "channel-resistances"])
 def test_the_clamped_contrast_is_the_derivative_of_the_least_energy(name: str) -> None:
     """By the envelope theorem; the target does not move with the parameters."""
-    connection = RULES[name].connection
-    network, params = network_of(
-        small("ring", connection=connection, convolutions=(5, 6), hidden=())
+    rule = RULES[name].configured({"eta": 0.2, "rounds": 20})
+    model = small(
+        "ring",
+        connection=rule.connection,
+        activation=partial(nn.celu, alpha=0.3),
+        convolutions=(3, 4),
+        hidden=(),
+        pooled=False,
     )
-    eta = 0.2
-    held = network.forward(params, network.activation).logits[None]
-    settings = {"eta": eta, "rounds": 60}
-    rule = RULES[name].configured(settings)
+    network, params = network_of(model, examples=2)
+    logits = network.forward(params, network.activation).logits[None]
+    held = logits - 0.2 * (jax.nn.softmax(logits) - network.targets[None])
     gradient, changed = updates(rule, network, params)
-    guess = jax.nn.softmax(held)
-    held = held - eta * (guess - network.targets[None])
-    rng = np.random.default_rng(0)
-    parts = {"conv0": ["kernel", "bias", "neighbor_forces"], "conv1": ["kernel"], "out": ["kernel"]}
     if name == "channel-resistances":
-        parts = {"conv0": ["resistances"], "conv1": ["resistances"]}
         gamma = rule.settings["gamma"].default
-        for layer in parts:
-            step = changed[layer]["resistances"] - params[layer]["resistances"]
-            gradient[layer] = {"resistances": -step / gamma}
-    least = jax.jit(partial(minimum, network, held=held))
-    for layer, names in parts.items():
-        for part in names:
-            way = jnp.asarray(rng.normal(size=params[layer][part].shape))
+        gradient = jax.tree.map(jnp.zeros_like, params)
+        for layer, moved in changed.items():
+            step = moved["resistances"] - params[layer]["resistances"]
+            gradient[layer]["resistances"] = -step / gamma
+    rng = np.random.default_rng(0)
 
-            def at(step: float, layer: str = layer, part: str = part, way: Any = way) -> float:
-                there = {**params[layer], part: params[layer][part] + step * way}
-                return float(least({**params, layer: there}))
+    def askew(slope: jax.Array) -> jax.Array:
+        """Half along the contrast, half across: noise as long as it."""
+        noise = rng.normal(size=slope.shape) * np.linalg.norm(slope) / np.sqrt(slope.size)
+        return slope + jnp.asarray(noise)
 
-            slope = (at(1e-5) - at(-1e-5)) / 2e-5 / eta / 6
-            found = float(jnp.vdot(gradient[layer][part], way))
-            assert found == pytest.approx(slope, rel=1e-3, abs=1e-6), (layer, part)
+    way = jax.tree.map(askew, gradient)
+    found = float(sum(jax.tree.leaves(jax.tree.map(jnp.vdot, gradient, way))))
+
+    def least(step: float) -> float:
+        return at_rest(network, jax.tree.map(lambda x, v: x + step * v, params, way), held)
+
+    step = 1e-4 / float(jnp.linalg.norm(ravel_pytree(way)[0]))
+    slope = (least(step) - least(-step)) / (2 * step) / (0.2 * 2)
+    # What 20 rounds have not settled yet.
+    assert found == pytest.approx(slope, rel=5e-2)
 
 
 def test_coupled_learning_points_downhill_and_is_no_gradient() -> None:
     network, params = network_of(small(**DENSE))
-    found = gradients("coupled-learning", network, params, eta=0.01, rounds=40)
+    found = gradients("coupled-learning", network, params, eta=0.01)
     close = cosines(found, true_gradient(network, params))
     assert min(close.values()) > 0.3, close
     assert min(close.values()) < 0.99
