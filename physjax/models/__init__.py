@@ -14,6 +14,7 @@ MODELS: "Registry[ModelSpec]" = Registry(
         "cnn": "physjax.models.cnn",
         "alexnet": "physjax.models.alexnet",
         "physics": "physjax.models.alexnet",
+        "vgg5": "physjax.models.vgg5",
         "vgg11": "physjax.models.vgg",
         "vgg16": "physjax.models.vgg",
         "googlenet": "physjax.models.googlenet",

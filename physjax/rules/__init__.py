@@ -14,6 +14,11 @@ RULES: "Registry[LearningRule]" = Registry(
         "backprop": "physjax.rules.backprop",
         "coupled": "physjax.rules.coupled",
         "feedback-alignment": "physjax.rules.feedback_alignment",
+        "equilibrium-propagation": "physjax.rules.equilibrium_propagation",
+        "coupled-learning": "physjax.rules.coupled_learning",
+        "contrastive": "physjax.rules.contrastive",
+        "dual-propagation": "physjax.rules.dual_propagation",
+        "channel-resistances": "physjax.rules.channel_resistances",
     },
 )
 """By name; each file is imported when its rule is first asked for."""

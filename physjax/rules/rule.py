@@ -11,9 +11,9 @@ from flax import struct
 
 from physjax.config import Keyword, bind, checked, keywords
 from physjax.nn.connection import PLAIN, Connection
+from physjax.rules.chain import Activation, Chain, Tree, cut
 
 T = TypeVar("T")
-Tree = Any
 
 
 class Outputs(struct.PyTreeNode):
@@ -42,6 +42,22 @@ class Network:
     """Examples in the whole batch, over all devices."""
     sum_over_devices: Callable[[T], T]
     """The sum of a pytree over the devices, on each of them; itself on a single one."""
+    forward: Callable[[Tree, Activation], Outputs]
+    """(params, nonlinearity) -> the pass that `loss` makes, with this in place of `activation`."""
+    activation: Activation
+    """The network's nonlinearity."""
+    targets: jax.Array
+    """[n, K]: the probabilities that the logits of this device's examples are to give."""
+    mask: jax.Array
+    """bool [n]: False for what only fills up the last batch of an epoch."""
+    key: jax.Array
+    """For random numbers of the rule's own: of this step, and the same on every device."""
+
+    def chain(self, params: Tree) -> Chain:
+        """The network cut at its nonlinearities, for a rule that lets its layers settle."""
+        return cut(
+            lambda p, activation: self.forward(p, activation).logits, self.activation, params
+        )
 
 
 @dataclass(frozen=True)
@@ -78,6 +94,9 @@ class LearningRule:
     """(network, params) -> Update."""
     connection: Connection = PLAIN
     """What the rule needs in every layer."""
+    needs_chain: bool = False
+    """Whether it asks for `Network.chain`: then the base must be a chain of layers, and the
+    arithmetic float32."""
     diagnostics: Callable[[Mapping[str, jax.Array]], dict[str, float]] = lambda layer: {}
     """What an epoch's record says of one layer's parameters, by name."""
 

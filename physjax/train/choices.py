@@ -14,6 +14,7 @@ from physjax.forces import ForceLaw, get_law
 from physjax.models import get_spec, image_size, law_name
 from physjax.optimizers import Optimizer, get_optimizer
 from physjax.rules import LearningRule, get_rule
+from physjax.rules.chain import check_chain
 from physjax.train.plugins import load_plugins
 
 Chosen = ForceLaw | LearningRule | Optimizer
@@ -61,6 +62,7 @@ def resolve_choices(config: Config, *, in_study: bool = False) -> Config:
     lines = without_effect(config)
     if lines and not in_study:
         raise ConfigError("; ".join(lines))
+    _check_rule(config, chosen_rule(config))
     model, side = config.model, config.data.image_size
     if side is None and is_own(config.data):
         side = image_size(model)
@@ -73,6 +75,18 @@ def resolve_choices(config: Config, *, in_study: bool = False) -> Config:
             for part, owner, chosen, own in _choices(config)
         },
     )
+
+
+def _check_rule(config: Config, rule: LearningRule) -> None:
+    """Whether the rule can train this network. Raises ConfigError where it cannot."""
+    if not rule.needs_chain:
+        return
+    if config.run.precision != "float32":
+        raise ConfigError(
+            f"learning rule {rule.name!r} compares states that differ by little, which precision "
+            f"{config.run.precision!r} does not tell apart; leave it at --precision float32"
+        )
+    check_chain(config.model, rule.name)
 
 
 def without_effect(config: Config) -> list[str]:

@@ -21,8 +21,8 @@ from physjax.train.accumulate import adds_up
 from physjax.train.choices import chosen_law, chosen_optimizer, chosen_rule
 
 AXIS = "batch"
-Stream = Literal["init", "shuffle", "augment", "dropout", "mirror"]
-_STREAMS: tuple[Stream, ...] = ("init", "shuffle", "augment", "dropout", "mirror")
+Stream = Literal["init", "shuffle", "augment", "dropout", "mirror", "rule"]
+_STREAMS: tuple[Stream, ...] = ("init", "shuffle", "augment", "dropout", "mirror", "rule")
 
 
 def stream_key(seed: jax.Array | int, stream: Stream, count: jax.Array | int) -> jax.Array:

@@ -19,7 +19,7 @@ from flax import struct
 from jax import lax
 
 from physjax.data import augment
-from physjax.models import AUXILIARY
+from physjax.models import AUXILIARY, Classifier
 from physjax.nn.taps import VOLTAGES
 from physjax.rules import Network, Outputs, Update
 from physjax.train.accumulate import in_parts
@@ -29,9 +29,12 @@ from physjax.train.state import NEVER, Metrics, TrainState, as_variables
 T = TypeVar("T")
 
 
+def _targets(labels: jax.Array, classes: int, smoothing: float) -> jax.Array:
+    return optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
+
+
 def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), smoothing)
-    return optax.softmax_cross_entropy(logits, targets)
+    return optax.softmax_cross_entropy(logits, _targets(labels, logits.shape[-1], smoothing))
 
 
 def _sum_over_shards(setup: TrainSetup, tree: T) -> T:
@@ -134,12 +137,13 @@ def make_network(
     """What the learning rule sees: the network's loss on this shard's part of the batch."""
     model = setup.model()
     dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
+    smoothing = setup.config.optim.label_smoothing
 
     def mean_loss(logits: jax.Array) -> jax.Array:
-        losses = _cross_entropy(logits, batch.targets, setup.config.optim.label_smoothing)
+        losses = _cross_entropy(logits, batch.targets, smoothing)
         return jnp.sum(jnp.where(batch.mask, losses, 0.0)) / batch.count
 
-    def loss(params: Any, perturbations: Any) -> tuple[jax.Array, Outputs]:
+    def run(model: Classifier, params: Any, perturbations: Any) -> tuple[Outputs, Any]:
         logits, changed = model.apply(
             {**as_variables(params, state.batch_stats), **perturbations},
             batch.inputs,
@@ -147,12 +151,26 @@ def make_network(
             mutable=["batch_stats", VOLTAGES, AUXILIARY],
             rngs={"dropout": dropout},
         )
-        total = mean_loss(logits)
-        for early in jax.tree.leaves(changed.get(AUXILIARY, {})):
-            total += setup.config.model.auxiliary_weight * mean_loss(early)
-        return total, Outputs(logits, changed.get("batch_stats", {}), changed.get(VOLTAGES, {}))
+        outputs = Outputs(logits, changed.get("batch_stats", {}), changed.get(VOLTAGES, {}))
+        return outputs, changed.get(AUXILIARY, {})
 
-    return Network(loss, batch.count, partial(_sum_over_shards, setup))
+    def loss(params: Any, perturbations: Any) -> tuple[jax.Array, Outputs]:
+        outputs, early = run(model, params, perturbations)
+        total = mean_loss(outputs.logits)
+        for logits in jax.tree.leaves(early):
+            total += setup.config.model.auxiliary_weight * mean_loss(logits)
+        return total, outputs
+
+    return Network(
+        loss=loss,
+        examples=batch.count,
+        sum_over_devices=partial(_sum_over_shards, setup),
+        forward=lambda params, activation: run(model.clone(activation=activation), params, {})[0],
+        activation=model.activation,
+        targets=_targets(batch.targets, setup.info.num_classes, smoothing),
+        mask=batch.mask,
+        key=stream_key(state.seed, "rule", state.step),
+    )
 
 
 def _update(setup: TrainSetup, state: TrainState, batch: Batch, shard: jax.Array | int) -> Update:

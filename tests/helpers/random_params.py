@@ -17,7 +17,7 @@ def random_like(shapes: Any, seed: int) -> Any:
         name = path[-1].key
         if name == "kernel":
             noise = noise * np.sqrt(2 / np.prod(shape.shape[:-1]))
-        elif name in ("scale", "var", "interaction_strength"):
+        elif name in ("scale", "var", "resistances", "interaction_strength"):
             noise = {"interaction_strength": 2.8}.get(name, 1.0) + 0.1 * noise
         elif name == "exponents":
             noise = 0.2 + 0.1 * noise

@@ -17,7 +17,7 @@ from flax import linen
 from jax.extend import core
 from torch import nn
 
-from physjax.models import alexnet, base, cnn, googlenet, speedrun, vgg
+from physjax.models import alexnet, base, cnn, googlenet, speedrun, vgg, vgg5
 from physjax.ops import pool
 
 
@@ -95,7 +95,7 @@ def flax_pool(x: jax.Array, window: Any, strides: Any = None, padding: Any = "VA
 
 def use_flax_pools(monkeypatch: pytest.MonkeyPatch) -> None:
     """Let the models pool by Flax's operations, which have counterparts here."""
-    for module in (alexnet, base, cnn, googlenet, speedrun, vgg):
+    for module in (alexnet, base, cnn, googlenet, speedrun, vgg, vgg5):
         assert module.max_pool is pool.max_pool
         monkeypatch.setattr(module, "max_pool", flax_pool)
 

@@ -55,6 +55,14 @@ def test_speedrun_by_hand() -> None:
     assert parameters(shapes(config, 10)) == whitening + convolutions + 256 * 10 + 10
 
 
+def test_vgg5_by_hand() -> None:
+    pairs = ((3, 128), (128, 256), (256, 512), (512, 512), (512, 512))
+    convolutions = sum(9 * a * b + b for a, b in pairs)
+    config = ModelConfig("vgg5", norm="none", law="none", algorithm="direct")
+    # Four pools leave 2x2 pixels.
+    assert parameters(shapes(config, 10)) == convolutions + 2048 * 10 + 10
+
+
 def test_googlenet_with_auxiliary_heads_has_the_published_count() -> None:
     # torchvision's googlenet with aux_logits=True.
     config = ModelConfig(

@@ -243,6 +243,7 @@ CASES: list[tuple[str, str, str, int, dict[str, Any]]] = [
     ("cnn", "cifar", "none", 32, {}),
     ("alexnet", "cifar", "batch", 32, {}),
     ("alexnet", "imagenet", "none", 96, {}),
+    ("vgg5", "cifar", "none", 32, {}),
     ("vgg11", "cifar", "batch", 32, {"depths": (1, 1, 1, 1, 2), "hidden": (16,)}),
     ("vgg11", "imagenet", "none", 64, {"depths": (1, 1, 1, 1, 2), "hidden": (16, 16)}),
     ("googlenet", "cifar", "batch", 16, {}),

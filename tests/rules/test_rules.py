@@ -23,9 +23,18 @@ def noise() -> Any:
     return without_ties()
 
 
+LARGE: dict[str, dict[str, Any]] = {
+    "equilibrium-propagation": {"beta": 0.5, "rounds": 3, "scheme": "random"},
+    "coupled-learning": {"eta": 1.0, "rounds": 4},
+    "contrastive": {"rounds": 4},
+    "channel-resistances": {"eta": 1.0, "rounds": 3, "kernels": "backprop"},
+}
+"""Settings of rules that divide by how far they move the output: rounding is divided too."""
+
+
 def with_rule(name: str) -> Any:
     return configure(
-        rule={"update_rule": name},
+        rule={"update_rule": name, **LARGE.get(name, {})},
         model={"dropout": 0.0},
         # A low rate: rounding grows with every step.
         optim={"schedule": "constant", "warmup": 0.0, "learning_rate": 0.02},
