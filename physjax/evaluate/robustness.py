@@ -18,6 +18,7 @@ import numpy.typing as npt
 from physjax import data, runtime
 from physjax.config import Config, ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from physjax.evaluate.gates import gates_by_class
 from physjax.evaluate.network import TrainedNetwork, restore
 from physjax.evaluate.record import (
     CorruptionMetrics,
@@ -42,6 +43,7 @@ def evaluate(
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
     permuted_rings: int = 0,
+    gates: bool = False,
     plugins: Sequence[str] = (),
     other_code: bool = False,
     log: Callable[[str], None] = lambda text: None,
@@ -60,6 +62,7 @@ def evaluate(
         permuted_rings: evaluate with the channels in so many random orders on the ring, too. Each
             channel keeps its parameters and gets other neighbours: where accuracy stays, it does
             not matter who they are.
+        gates: record which channels the law's gates open and close for which class.
         plugins: to load instead of those that the record names, which may have moved since.
         other_code: evaluate also where the code of the law or the base model, or a setting of JAX
             that changes numbers, is not what it was trained with.
@@ -69,7 +72,7 @@ def evaluate(
         RecordError: the run has not ended, or its images are not those here.
         OriginError: its code or settings are not those here, and `other_code` is not given.
         ConfigError: there is no such corruption, a view changes the class, or the law knows no
-            neighbours.
+            neighbours or has no gates.
         CheckpointError: the parameters are gone.
     """
     for name in corruptions:
@@ -85,6 +88,9 @@ def evaluate(
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     check_code(path, record, other_code, log)
     rings = _other_orders(record.config, permuted_rings)
+    law = chosen_law(record.config)
+    if gates and law.gate is None:
+        raise ConfigError(f"the force law {law.name!r} has no gates to look at")
     with folder.locked():
         config = record.config.set("data.data_dir", data_dir)
         dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
@@ -138,6 +144,7 @@ def evaluate(
             quantities={name: CORRUPTIONS[name].quantity for name in corrupted},
             corruptions=corrupted,
             permuted_rings=permuted,
+            gates=gates_by_class(setup, trained, test.images, test.labels) if gates else {},
         )
         write_robustness(path, outcome)
         return outcome

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from physjax.config import Keyword, bind, checked, keywords
+from physjax.forces.neighborhood import gate_spread
 
 Params = Mapping[str, jax.Array]
 Start = np.ndarray | Callable[[jax.Array], jax.Array]
@@ -87,6 +88,9 @@ class ForceLaw:
     - "after_activation": after the nonlinearity, before a pool that follows it;
     - "after_pool": at the layer's end.
     """
+    gate: Callable[..., jax.Array] | None = None
+    """(params, y) -> [N, 1, ..., 1, C], where the force turns y into that times y: the factors
+    themselves, for records and figures; keyword-only arguments as those of `force`."""
     diagnostics: Callable[..., dict[str, jax.Array]] = _no_diagnostics
     """(params, y) -> scalars that an epoch's record holds of a layer, by name, beside the RMS
     force; keyword-only arguments as those of `force`."""
@@ -122,7 +126,8 @@ class ForceLaw:
         return "after_pool" if self.after_activation else self.place or _PLACES[self.form]
 
     def _keywords(self) -> dict[str, Keyword]:
-        return keywords(self.force, self.init, self.diagnostics)
+        gate = [] if self.gate is None else [self.gate]
+        return keywords(self.force, self.init, self.diagnostics, *gate)
 
     @property
     def settings(self) -> dict[str, Keyword]:
@@ -147,6 +152,7 @@ class ForceLaw:
             force=bind(self.force, own),
             init=bind(self.init, own),
             diagnostics=bind(self.diagnostics, own),
+            gate=None if self.gate is None else bind(self.gate, own),
         )
 
     def start(self, channels: int, key: jax.Array | None = None) -> dict[str, Any]:
@@ -175,8 +181,19 @@ class ForceLaw:
 
     def diagnose(self, params: Mapping[str, Any], y: jax.Array) -> dict[str, jax.Array]:
         """What the law says of a layer with these parameters and values, by name."""
+        gates = self.gates(params, y)
+        spread = {} if gates is None else gate_spread(gates)
         values = y[..., self.order(y.shape[-1])] if self.permutation else y
-        return self.diagnostics(self._given(params, y), values)
+        return {**spread, **self.diagnostics(self._given(params, y), values)}
+
+    def gates(self, params: Mapping[str, Any], y: jax.Array) -> jax.Array | None:
+        """The factors on the channels of each image, [N, C]; None: the law has no gate."""
+        if self.gate is None:
+            return None
+        order = self.order(y.shape[-1])
+        values = y[..., order] if self.permutation else y
+        gates = self.gate(self._given(params, y), values).reshape(-1, y.shape[-1])
+        return gates[:, np.argsort(order)] if self.permutation else gates
 
     def order(self, channels: int) -> np.ndarray:
         """Which channel lies at each place of the ring, [C]."""

@@ -183,6 +183,27 @@ def test_a_permuted_spring_folds() -> None:
     np.testing.assert_allclose(plain.apply({"params": folded}, images), y, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n].gate is not None])
+@pytest.mark.parametrize("permute", [0, 2])
+def test_a_gate_is_what_the_force_multiplies_by(name: str, permute: int) -> None:
+    law = LAWS[name]
+    if law.ordered:
+        law = law.configured({"permute": permute, "per_channel": True})
+    rng = np.random.default_rng(0)
+    y = jnp.asarray(rng.normal(size=(3, 2, 2, 6)), jnp.float32)
+    params = {k: v + rng.normal(size=np.shape(v)) for k, v in law.start(6).items()}
+    factors = law.gates(params, y)
+    assert factors is not None
+    assert factors.shape == (3, 6)
+    expected = y * factors.reshape(3, 1, 1, 6)
+    np.testing.assert_allclose(y + law(params, y), expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(factors - 1).max() > 0.1
+
+
+def test_a_law_without_a_gate_has_no_gates() -> None:
+    assert LAWS["miller"].gates(LAWS["miller"].start(4), IMAGE) is None
+
+
 @pytest.mark.parametrize("name", ["own-gate", "se", "square", "none"])
 def test_where_no_channel_has_neighbours_there_is_no_order(name: str) -> None:
     with pytest.raises(ConfigError, match=f"{name!r} has no setting 'permute'"):
