@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.test_util import check_grads
 
 from helpers.short import SHORT, build_short, cut
 from physjax.config import ConfigError
@@ -150,6 +151,26 @@ def test_weighted_neighbours_go_round_a_small_ring_as_often_as_they_must() -> No
     np.testing.assert_array_equal(
         weighted_neighbors(jnp.array([1.0, 2.0]), weights), [10101 + 2020, 20202 + 1010]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("ring-gate", {"standardize": True, "radius": 2, "gain": 3.0}),
+        ("ring-gate", {"per_channel": True, "permute": 1}),
+        ("energy-gate", {"per_channel": True, "radius": 2, "kappa": 0.3}),
+        ("se", {"reduction": 2}),
+        ("miller", {"length": 0.7, "beta": 0.6, "reach": 2}),
+    ],
+)
+def test_gradients_through_the_pixels_with_other_settings(name: str, own: dict[str, Any]) -> None:
+    """Against finite differences, in double precision; other tests have the default settings."""
+    law, rng = LAWS[name].configured(own), np.random.default_rng(2)
+    with jax.enable_x64(True):
+        y = jnp.asarray(rng.uniform(0.2, 2, (2, 3, 2, 5)))
+        start = law.start(5)
+        params = {k: jnp.asarray(v + 0.3 * rng.normal(size=np.shape(v))) for k, v in start.items()}
+        check_grads(lambda p, y: y + law(p, y), (params, y), order=1, modes=["rev"])
 
 
 @pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n].ordered])
