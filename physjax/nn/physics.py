@@ -142,7 +142,7 @@ class PhysicsLayer(Conv):
 
     def _force_params(self, law: ForceLaw) -> dict[str, jax.Array]:
         params = {}
-        for name, value in law.init(self.features).items():
+        for name, value in law.initial(self.features, normed=self.norm is not None).items():
             start = value if callable(value) else partial(_fixed, value)
             params[name] = self.param(name, start)
         if law.has_strength:

@@ -131,6 +131,21 @@ def test_miller_by_the_published_formula(
     np.testing.assert_allclose(found, divided(y, length, alpha, beta, k), rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("norm", "alpha"), [(NORM, 1.0), (None, 0.1)])
+def test_millers_gain_starts_as_published_with_a_norm_and_without(norm: Any, alpha: float) -> None:
+    images = jnp.zeros((1, 4, 4, 3))
+
+    def start(law: Any) -> float:
+        layer = PhysicsLayer(4, law=law, norm=norm)
+        return float(np.exp(layer.init(jax.random.key(0), images)["params"]["log_alpha"]))
+
+    assert start("miller") == pytest.approx(alpha)
+    assert start(LAWS["miller"].configured({"alpha": 0.5, "k": 2.0})) == pytest.approx(0.5)
+    assert "alpha (a number > 0, <= 1000; default None): start of alpha" in str(
+        LAWS["miller"].settings["alpha"]
+    )
+
+
 def test_miller_without_its_divisor_is_the_square() -> None:
     params = {**LAWS["miller"].start(4), "beta": np.float32(0)}
     np.testing.assert_allclose(LAWS["miller"](params, IMAGE), LAWS["square"]({}, IMAGE), rtol=1e-6)
@@ -202,6 +217,19 @@ def test_a_permuted_spring_folds() -> None:
     plain = PhysicsLayer(6, law="none", algorithm="direct")
     y = layer.apply({"params": params}, images)
     np.testing.assert_allclose(plain.apply({"params": folded}, images), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in LAWS if not LAWS[n].ordered])
+def test_a_law_without_order_commutes_with_every_permutation(name: str) -> None:
+    law, rng = LAWS[name], np.random.default_rng(0)
+    y = jnp.asarray(rng.normal(size=(2, 2, 2, 8)), jnp.float32)
+    params = {k: v + rng.normal(size=np.shape(v)) for k, v in law.start(8).items()}
+    order = rng.permutation(8)
+    moved = {k: v[..., order] if v.shape[-1:] == (8,) else v for k, v in params.items()}
+    force = jnp.broadcast_to(law(params, y), y.shape)
+    np.testing.assert_allclose(
+        jnp.broadcast_to(law(moved, y[..., order]), y.shape), force[..., order], atol=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n].gate is not None])
