@@ -89,7 +89,7 @@ class ForceLaw:
     - "after_pool": at the layer's end.
     """
     init_without_norm: Callable[..., Mapping[str, Start]] | None = None
-    """What `init` gives in layers without a norm, where that differs; its keyword-only arguments are
+    """What `init` gives in layers without a norm, where that differs; keyword-only arguments as
     those of `init`."""
     gate: Callable[..., jax.Array] | None = None
     """(params, y) -> [N, 1, ..., 1, C], where the force turns y into that times y: the factors
