@@ -1,7 +1,6 @@
 """Seconds of training until an accuracy is reached: physjax and PyTorch by the same recipe.
 
-    python benchmarks/time_to_accuracy.py --recipes standard --models alexnet \
-        --json results/benchmarks/time_to_accuracy.json
+    python benchmarks/time_to_accuracy.py --json results/benchmarks/time_to_accuracy.json
 
 Needs the extra `bench`. Both sides train an epoch in turns, each in a process of its own, and are
 evaluated after it on validation images that are held out of the training images. Training time is
@@ -146,7 +145,7 @@ def measure(config: Config, levels: Sequence[float]) -> dict[str, Any]:
 
 
 def configs(arguments: Any) -> list[Config]:
-    """Every recipe with every model, and what else the command line says."""
+    """Every recipe with its own model or those asked for, and what else the command line says."""
     settings = {
         "data.dataset": arguments.dataset,
         "data.data_dir": arguments.data_dir,
@@ -156,15 +155,15 @@ def configs(arguments: Any) -> list[Config]:
     return [
         recipe(name).set_all({"model.name": model, **settings})
         for name in arguments.recipes
-        for model in arguments.models
+        for model in arguments.models or [recipe(name).model.name]
     ]
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--records", nargs="+", type=Path, help="read these files or folders")
-    parser.add_argument("--recipes", nargs="+", default=["standard"], choices=list(RECIPES))
-    parser.add_argument("--models", nargs="+", default=["alexnet"])
+    parser.add_argument("--recipes", nargs="+", default=["fast", "speedrun"], choices=list(RECIPES))
+    parser.add_argument("--models", nargs="+", help="bases; each recipe's own where none is named")
     parser.add_argument("--dataset", default="cifar10")
     parser.add_argument("--data-dir", help="TFDS folder")
     parser.add_argument("--holdout", type=float, default=0.1, help="fraction for validation")

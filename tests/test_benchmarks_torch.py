@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from functools import partial
 from pathlib import Path
@@ -34,20 +35,23 @@ from harness import physjax_side, torch_models, torch_muon, torch_recipe, torch_
 from harness.torch_layers import load  # noqa: E402
 
 
+@pytest.mark.parametrize("recipe", ["standard", "fast"])
 @pytest.mark.parametrize("name", list(MODELS))
-def test_every_base_is_the_same_network(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_base_is_the_same_network(
+    name: str, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """As many parameters, and for the same ones, with forces, the same logits.
 
     physjax's network is traced, and PyTorch runs what was traced: to compile it takes minutes.
     """
-    whole = ModelConfig(name)
+    whole = dataclasses.replace(RECIPES[recipe].model, name=name)
     shapes = jax.eval_shape(build(whole, 10).init, jax.random.key(0), np.zeros((1, 32, 32, 3)))
     count = sum(x.size for x in jax.tree.leaves(shapes["params"]))
     network = torch_models.build(whole)
     assert sum(p.numel() for p in network.parameters()) == count
 
     reference.use_flax_pools(monkeypatch)
-    config = ModelConfig(name, law="ring", width=0.1, algorithm="direct")
+    config = dataclasses.replace(whole, law="ring", width=0.1, algorithm="direct")
     model = build(config, 10)
     images = np.random.default_rng(0).normal(size=(2, 32, 32, 3)).astype(np.float32)
     variables = random_like(jax.eval_shape(model.init, jax.random.key(0), images), 1)
@@ -58,7 +62,7 @@ def test_every_base_is_the_same_network(name: str, monkeypatch: pytest.MonkeyPat
     load(network, variables)
     with torch.inference_mode():
         found = network(inputs[-1].permute(0, 3, 1, 2))
-    assert found.abs().max() > 0.1
+    assert found.abs().max() > 0.1 * config.logit_scale
     torch.testing.assert_close(found, logits, rtol=1e-4, atol=1e-5 * float(found.abs().max()))
 
 
@@ -71,13 +75,20 @@ def test_what_has_no_place_is_told() -> None:
         load(network, {"params": {"conv1": {"kernel": kernel}}})
 
 
-def test_steps_of_a_recipe_are_the_same() -> None:
+@pytest.mark.parametrize("recipe", ["standard", "fast"])
+def test_steps_of_a_recipe_are_the_same(recipe: str) -> None:
     """Nesterov, decay of kernels alone, the biases' own rate, schedule, smoothing, batch norm."""
     images, labels = physjax_side.images(40)
-    config = RECIPES["standard"].replace(
+    config = RECIPES[recipe].replace(
         model={"name": "cnn", "law": "ring", "width": 0.1, "dropout": 0.0, "algorithm": "direct"},
-        augment={"crop": "none", "mirror": False, "cutout": 0},
-        optim={"batch_size": 8, "epochs": 2, "bias_scale": 4.0, "weight_decay": 0.01},
+        augment={"crop": "none", "mirror": False, "alternate": False, "cutout": 0},
+        optim={
+            "batch_size": 8,
+            "learning_rate": 0.05,
+            "epochs": 2,
+            "bias_scale": 4.0,
+            "weight_decay": 0.01,
+        },
     )
     setup = TrainSetup(config, physjax_side.setup(8).info, 40)
     state = init_state(setup)
@@ -152,7 +163,7 @@ def test_muon_moves_no_vectors() -> None:
 
 def test_what_pytorchs_side_cannot_do_it_refuses() -> None:
     standard = RECIPES["standard"]
-    for config in (standard, RECIPES["smoke"]):
+    for config in (standard, RECIPES["smoke"], RECIPES["fast"], RECIPES["speedrun"]):
         torch_recipe.check(config.replace(data={"dataset": "digits"}))
     changed = standard.replace(augment={"crop": "resized"}, optim={"ema": 0.9})
     with pytest.raises(ConfigError, match=r"cannot do augment.crop = 'resized', optim.ema = 0.9"):
@@ -189,9 +200,62 @@ def test_the_augmentation_moves_mirrors_and_cuts_as_physjaxs() -> None:
     assert holes.min() == 4  # and those that two borders cut off
 
 
-def test_both_sides_learn_by_the_same_recipe() -> None:
-    config = RECIPES["smoke"].replace(
-        data={"train_examples": None, "holdout": 0.2}, model={"name": "cnn", "width": 0.25}
+@pytest.mark.parametrize("first_layer", ["whitened", "frozen"])
+def test_the_first_layer_is_whitened_as_physjaxs(first_layer: Any) -> None:
+    config = RECIPES["fast"].replace(
+        model={"name": "cnn", "first_layer": first_layer, "width": 2.0}, optim={"batch_size": 50}
+    )
+    images, labels = physjax_side.images(200)
+    setup = TrainSetup(config, physjax_side.setup(8).info, 200)
+    wanted = np.asarray(init_state(setup, images).params["conv1"]["kernel"])
+    mean, std = setup.info.mean, setup.info.std
+    training = torch_side.Training(config, 10, images, labels, mean, std, mirror=True)
+    weight = training.network.conv1.conv.weight
+    found = weight.detach().numpy().transpose(2, 3, 1, 0)
+    # The sign of an eigenvector is arbitrary; an output and its negative stand side by side.
+    np.testing.assert_allclose(abs(found[..., :54]), abs(wanted[..., :54]), atol=1e-3)
+    np.testing.assert_array_equal(found[..., :54:2], -found[..., 1:54:2])
+    before = weight.detach().clone()
+    training.step()
+    assert torch.equal(before, weight) == (first_layer == "frozen")
+
+
+def test_what_passes_the_inputs_on_at_the_start() -> None:
+    network = torch_models.build(RECIPES["fast"].replace(model={"name": "cnn"}).model)
+    image = torch.rand(1, 32, 5, 5)
+    torch.testing.assert_close(network.conv2.conv(image)[:, :32], image)
+    assert network.conv2.conv.weight[32:].std() > 0.05
+
+
+def test_an_image_is_mirrored_in_every_other_epoch() -> None:
+    config = RECIPES["fast"].replace(
+        augment={"crop": "none"}, model={"name": "cnn", "width": 0.1}, optim={"batch_size": 20}
+    )
+    images, labels = physjax_side.images(60)
+    mean, std = (0.0,) * 3, (1.0,) * 3
+    training = torch_side.Training(config, 10, images, labels, mean, std, mirror=True)
+    seen: list[torch.Tensor] = []
+    training.network.conv1.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    for _ in range(6):
+        training.step()
+    first, second = (
+        {one.numpy().tobytes() for one in torch.cat(seen[at : at + 3]).contiguous()}
+        for at in (0, 3)
+    )
+    assert len(first) == 60
+    assert not first & second
+    assert {
+        torch.cat(seen[3:])[i].flip(2).contiguous().numpy().tobytes() for i in range(60)
+    } == first
+
+
+@pytest.mark.parametrize("recipe", ["standard", "fast"])
+def test_both_sides_learn_by_the_same_recipe(recipe: str) -> None:
+    config = RECIPES[recipe].replace(
+        data={"dataset": "digits", "holdout": 0.2},
+        model={"name": "cnn", "width": 0.25, "algorithm": "direct"},
+        augment={"mirror": False, "alternate": False},
+        optim={"epochs": 2, "batch_size": 40, "learning_rate": 0.05},
     )
     validation = data.load(config.data).validation
     assert validation is not None

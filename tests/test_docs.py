@@ -34,7 +34,7 @@ pytestmark = pytest.mark.quick_compile
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [*(ROOT / folder / "README.md" for folder in (".", "benchmarks", "results"))]
-PAGES += sorted(ROOT.glob("docs/*.md"))
+PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
 NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 

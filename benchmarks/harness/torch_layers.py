@@ -5,7 +5,7 @@ Modules are named as in physjax, so that its parameters find their places (:func
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,9 +14,17 @@ import torch
 from torch import nn
 
 from physjax.config import ModelConfig
+from physjax.train.whitening import EPSILON
 
 LAWS = ("none", "ring")
 """The force laws that this side has."""
+
+ACTIVATIONS: dict[str, Callable[[], nn.Module]] = {
+    "relu": nn.ReLU,
+    "gelu": partial(nn.GELU, "tanh"),
+    "celu": partial(nn.CELU, 0.3),
+}
+"""The nonlinearities by their names in a config."""
 
 
 class RingForce(nn.Module):
@@ -33,8 +41,23 @@ class RingForce(nn.Module):
         return x + pull[None, :, None, None]
 
 
+class Norm(nn.BatchNorm2d):
+    """Batch norm over N, H and W, with or without a learned factor.
+
+    Args:
+      channels: C.
+      scale: whether there is a factor beside the bias.
+      momentum: of the running statistics, as in physjax: the part that an update keeps.
+    """
+
+    def __init__(self, channels: int, scale: bool, momentum: float) -> None:
+        super().__init__(channels, momentum=1 - momentum, affine=scale)
+        if not scale:
+            self.bias = nn.Parameter(torch.zeros(channels))
+
+
 class Layer(nn.Module):
-    """Convolution, norm, force, ReLU, as in physjax.nn.physics.PhysicsLayer."""
+    """Convolution, norm, force, activation and pool, as in physjax.nn.physics.PhysicsLayer."""
 
     def __init__(
         self,
@@ -45,20 +68,25 @@ class Layer(nn.Module):
         *,
         config: ModelConfig,
         activation: bool = True,
+        pool: nn.Module | None = None,
     ) -> None:
         super().__init__()
         normed = config.norm == "batch"
         self.conv = nn.Conv2d(channels, features, kernel, stride, kernel // 2, bias=not normed)
-        self.norm = nn.BatchNorm2d(features) if normed else nn.Identity()
+        self.pool, self.pool_first = pool or nn.Identity(), config.pool_first
+        self.norm = norm_of(config, features)
         self.force = (
             RingForce(features, config.interaction_strength, config.learn_strength)
             if law_of(config) == "ring"
             else nn.Identity()
         )
-        self.activation = nn.ReLU() if activation else nn.Identity()
+        self.activation = ACTIVATIONS[config.activation]() if activation else nn.Identity()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return self.activation(self.force(self.norm(self.conv(x))))
+        x = self.conv(x)
+        if self.pool_first:
+            return self.activation(self.force(self.norm(self.pool(x))))
+        return self.pool(self.activation(self.force(self.norm(x))))
 
 
 class PixelsLinear(nn.Linear):
@@ -67,6 +95,17 @@ class PixelsLinear(nn.Linear):
     def __init__(self, channels: int, side: int, features: int) -> None:
         super().__init__(channels * side * side, features)
         self.pixels = side * side
+
+
+class Head(nn.Linear):
+    """The last dense layer; its outputs are multiplied by `scale`."""
+
+    def __init__(self, channels: int, classes: int, scale: float) -> None:
+        super().__init__(channels, classes)
+        self.scale = scale
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale * super().forward(x)
 
 
 class Maker:
@@ -87,7 +126,15 @@ class Maker:
 
     def norm(self, channels: int) -> nn.Module:
         """A norm that stands alone."""
-        return nn.BatchNorm2d(channels) if self.config.norm == "batch" else nn.Identity()
+        return norm_of(self.config, channels)
+
+    def activation(self) -> nn.Module:
+        """The nonlinearity."""
+        return ACTIVATIONS[self.config.activation]()
+
+    def head(self, channels: int) -> nn.Module:
+        """The last dense layer."""
+        return Head(channels, self.classes, self.config.logit_scale)
 
     def drop(self) -> nn.Module:
         """Dropout before a dense layer."""
@@ -99,7 +146,7 @@ class Maker:
             "mean": nn.AdaptiveAvgPool2d(1),
             "flat": nn.Flatten(),
             "drop": self.drop(),
-            "fc": nn.Linear(channels, self.classes),
+            "fc": self.head(channels),
         }
 
 
@@ -118,8 +165,19 @@ def law_of(config: ModelConfig) -> str:
     return "ring" if config.name == "physics" else "none"
 
 
-def start(network: nn.Module) -> None:
-    """Kernels He-normal, cut at two deviations, and biases zero, as physjax starts them."""
+def norm_of(config: ModelConfig, channels: int) -> nn.Module:
+    """The norm that `config` asks for."""
+    if config.norm == "none":
+        return nn.Identity()
+    return Norm(channels, config.norm_scale, config.norm_momentum)
+
+
+def start(network: nn.Module, config: ModelConfig) -> None:
+    """Kernels and biases as physjax starts them.
+
+    Kernels are He-normal, cut at two deviations, or in layers pass the first inputs on; biases are
+    zero.
+    """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             # 0.8796 is the standard deviation of a standard normal cut at two deviations.
@@ -128,6 +186,29 @@ def start(network: nn.Module) -> None:
             nn.init.trunc_normal_(module.weight, std=deviation, a=-cut, b=cut)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+    if config.kernel_start == "dirac":
+        for module in network.modules():
+            if isinstance(module, Layer):
+                weight = module.conv.weight
+                nn.init.dirac_(weight.data[: weight.shape[1]])
+
+
+def first_convolution(network: nn.Module) -> nn.Conv2d:
+    """The one that sees the images."""
+    return next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+
+
+def whiten(convolution: nn.Conv2d, images_NCHW: torch.Tensor) -> None:
+    """The first outputs become the images' whitened patches, each with both signs.
+
+    As `physjax.train.whitening`, on normalised images.
+    """
+    count, window = convolution.out_channels, convolution.kernel_size
+    patches = nn.functional.unfold(images_NCHW, window).mT.flatten(0, 1).double()
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    filters = (vectors / (values + EPSILON).sqrt()).T.flip(0)[: count // 2].float()
+    pairs = torch.stack([filters, -filters], 1).flatten(0, 1)
+    convolution.weight.data[: len(pairs)] = pairs.unflatten(1, convolution.weight.shape[1:])
 
 
 _TORCH_NAMES = {"kernel": "weight", "scale": "weight", "mean": "running_mean", "var": "running_var"}

@@ -18,13 +18,12 @@ def alexnet(make: Maker) -> nn.Module:
     channels = 3
     for index, count in enumerate((64, 192, 384, 256, 256), 1):
         features = make.channels(count)
-        parts[f"conv{index}"] = make.layer(channels, features)
-        if index in (1, 2, 5):
-            parts[f"pool{index}"] = nn.MaxPool2d(2)
+        pool = nn.MaxPool2d(2) if index in (1, 2, 5) else None
+        parts[f"conv{index}"] = make.layer(channels, features, pool=pool)
         channels = features
     hidden = make.channels(512)
     parts |= {"flat": nn.Flatten(), "drop1": make.drop(), "fc1": PixelsLinear(channels, 4, hidden)}
-    parts |= {"relu": nn.ReLU(), "drop2": make.drop(), "fc2": nn.Linear(hidden, make.classes)}
+    parts |= {"activation": make.activation(), "drop2": make.drop(), "fc2": make.head(hidden)}
     return sequential(parts)
 
 
@@ -33,16 +32,14 @@ def cnn(make: Maker) -> nn.Module:
     first, second, hidden = make.channels(32), make.channels(64), make.channels(64)
     return sequential(
         {
-            "conv1": make.layer(3, first),
-            "pool1": nn.MaxPool2d(2),
-            "conv2": make.layer(first, second),
-            "pool2": nn.MaxPool2d(2),
+            "conv1": make.layer(3, first, pool=nn.MaxPool2d(2)),
+            "conv2": make.layer(first, second, pool=nn.MaxPool2d(2)),
             "conv3": make.layer(second, second),
             "flat": nn.Flatten(),
             "drop": make.drop(),
             "fc1": PixelsLinear(second, 8, hidden),
-            "relu": nn.ReLU(),
-            "fc2": nn.Linear(hidden, make.classes),
+            "activation": make.activation(),
+            "fc2": make.head(hidden),
         }
     )
 
@@ -54,12 +51,12 @@ def vgg(make: Maker, depths: Sequence[int]) -> nn.Module:
     for stage, (count, depth) in enumerate(zip((64, 128, 256, 512, 512), depths, strict=True), 1):
         for index in range(1, depth + 1):
             features = make.channels(count)
-            parts[f"conv{stage}_{index}"] = make.layer(channels, features)
+            pool = nn.MaxPool2d(2) if index == depth else None
+            parts[f"conv{stage}_{index}"] = make.layer(channels, features, pool=pool)
             channels = features
-        parts[f"pool{stage}"] = nn.MaxPool2d(2)
     hidden = make.channels(512)
-    parts |= {"flat": nn.Flatten(), "fc1": nn.Linear(channels, hidden), "relu": nn.ReLU()}
-    parts |= {"drop": make.drop(), "fc2": nn.Linear(hidden, make.classes)}
+    parts |= {"flat": nn.Flatten(), "fc1": nn.Linear(channels, hidden)}
+    parts |= {"activation": make.activation(), "drop": make.drop(), "fc2": make.head(hidden)}
     return sequential(parts)
 
 
@@ -72,6 +69,7 @@ class Block(nn.Module):
         super().__init__()
         self.conv1 = make.layer(channels, features, stride=stride)
         self.conv2 = make.layer(features, features, activation=False)
+        self.activation = make.activation()
         self.stride, self.more = stride, features - channels
         changed = stride != 1 or self.more != 0
         self.shortcut = (
@@ -88,7 +86,7 @@ class Block(nn.Module):
             x = x[:, :, :: self.stride, :: self.stride]
             half = self.more // 2
             x = nn.functional.pad(x, (0, 0, 0, 0, half, self.more - half))
-        return torch.relu(x + y)
+        return self.activation(x + y)
 
 
 def resnet(make: Maker, depths: Sequence[int], counts: Sequence[int], project: bool) -> nn.Module:
@@ -148,8 +146,7 @@ def googlenet(make: Maker) -> nn.Module:
     parts: dict[str, nn.Module] = {
         "conv1": make.layer(3, first),
         "conv2": make.layer(first, first, 1),
-        "conv3": make.layer(first, channels),
-        "pool2": nn.MaxPool2d(3, 2, ceil_mode=True),
+        "conv3": make.layer(first, channels, pool=nn.MaxPool2d(3, 2, ceil_mode=True)),
     }
     for name, counts in _INCEPTIONS.items():
         if isinstance(counts, int):
@@ -185,44 +182,45 @@ class DenseNet(nn.Module):
                 self.steps.append(("transition", name))
                 channels //= 2
         self.norm = make.norm(channels)
-        self.head = nn.Sequential(nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), make.drop())
-        self.fc = nn.Linear(channels, make.classes)
+        self.activation = make.activation()
+        self.head = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), make.drop())
+        self.fc = make.head(channels)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         x = self.stem(x)
         for kind, name in self.steps:
-            y = torch.relu(self.get_submodule(f"{name}_norm")(x))
+            y = self.activation(self.get_submodule(f"{name}_norm")(x))
             if kind == "block":
                 y = self.get_submodule(f"{name}_conv1")(y)
                 x = torch.cat([x, self.get_submodule(f"{name}_conv2")(y)], 1)
             else:
                 x = nn.functional.avg_pool2d(self.get_submodule(f"{name}_conv")(y), 2)
-        return self.fc(self.head(self.norm(x)))
+        return self.fc(self.head(self.activation(self.norm(x))))
 
 
 class Whitening(nn.Module):
     """The 2x2 convolution of the base speedrun, without norm and force."""
 
-    def __init__(self) -> None:
+    def __init__(self, make: Maker) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 24, 2)
+        self.activation = make.activation()
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
-        return torch.relu(self.conv(x))
+        return self.activation(self.conv(x))
 
 
 def speedrun(make: Maker) -> nn.Module:
     """Seven convolutions, a pool behind the first of each group, and one dense layer."""
-    parts: dict[str, nn.Module] = {"whiten": Whitening()}
+    parts: dict[str, nn.Module] = {"whiten": Whitening(make)}
     channels = 24
     for group, count in enumerate((64, 256, 256), 1):
         features = make.channels(count)
-        parts[f"conv{group}_1"] = make.layer(channels, features)
-        parts[f"pool{group}"] = nn.MaxPool2d(2)
+        parts[f"conv{group}_1"] = make.layer(channels, features, pool=nn.MaxPool2d(2))
         parts[f"conv{group}_2"] = make.layer(features, features)
         channels = features
     parts |= {"pool": nn.MaxPool2d(3), "flat": nn.Flatten(), "drop": make.drop()}
-    return sequential(parts | {"fc": nn.Linear(channels, make.classes)})
+    return sequential(parts | {"fc": make.head(channels)})
 
 
 NETWORKS: dict[str, Callable[[Maker], nn.Module]] = {
@@ -261,5 +259,5 @@ def build(config: ModelConfig, classes: int = 10) -> nn.Module:
     """
     check(config)
     network = NETWORKS[config.name](Maker(config, classes))
-    start(network)
+    start(network, config)
     return network

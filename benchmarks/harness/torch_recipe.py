@@ -12,8 +12,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.torch_layers import LAWS, Layer
+from harness.torch_layers import ACTIVATIONS, LAWS, Layer, first_convolution, whiten
 from physjax.config import Config, ConfigError, OptimConfig, settings_of
+from physjax.train.whitening import IMAGES
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 """Mean and standard deviation of the channels for normalize=imagenet."""
@@ -37,7 +38,7 @@ def _nothing(value: Any) -> bool:
 _ABLE: dict[str, Able] = {
     **dict.fromkeys(("augment.pad", "augment.cutout", "augment.normalize"), _any),
     "augment.crop": _one_of("none", "pad"),
-    "augment.mirror": _one_of(True, False),
+    **dict.fromkeys(("augment.mirror", "augment.alternate"), _one_of(True, False)),
     # That there is such a base is for torch_models.build to say; `algorithm` is how, not what.
     **dict.fromkeys(("model.name", "model.dropout", "model.width"), _any),
     "model.algorithm": _any,
@@ -45,11 +46,9 @@ _ABLE: dict[str, Able] = {
     "model.size": _one_of("cifar"),
     "model.law": _one_of("default", *LAWS),
     "model.norm": _one_of("batch", "none"),
-    "model.norm_scale": _one_of(True),
-    "model.norm_momentum": _one_of(0.9),
-    "model.activation": _one_of("relu"),
-    **dict.fromkeys(("model.kernel_start", "model.first_layer"), _one_of("random")),
-    "model.logit_scale": _one_of(1.0),
+    **dict.fromkeys(("model.norm_scale", "model.norm_momentum", "model.pool_first"), _any),
+    "model.activation": _one_of(*ACTIVATIONS),
+    **dict.fromkeys(("model.kernel_start", "model.first_layer", "model.logit_scale"), _any),
     "optim.optimizer": _one_of("sgd"),
     **dict.fromkeys(("optim.epochs", "optim.batch_size", "optim.drop_remainder"), _any),
     **dict.fromkeys(("optim.learning_rate", "optim.warmup", "optim.momentum"), _any),
@@ -146,6 +145,24 @@ class Optimizer:
         self._schedule.step()
 
 
+def start_first_layer(
+    network: nn.Module, config: Config, augmentation: Augmentation, images_NHWC: torch.Tensor
+) -> None:
+    """Start the layer that sees the images as the config says; a frozen one is not trained.
+
+    Args:
+      network: of `harness.torch_models`.
+      config: the whole one.
+      augmentation: normalises.
+      images_NHWC: uint8 [N, S, S, 3], the training images.
+    """
+    if config.model.first_layer == "random":
+        return
+    convolution = first_convolution(network)
+    whiten(convolution, augmentation.normalise(images_NHWC[:IMAGES]))
+    convolution.weight.requires_grad_(config.model.first_layer != "frozen")
+
+
 class Augmentation:
     """Padded crop, mirroring, normalisation and cutout of batches, drawn anew for each image.
 
@@ -168,17 +185,25 @@ class Augmentation:
         # A permuted view of NHWC memory is channels_last.
         return images_NHWC.float().mul_(self._scale).sub_(self._offset).permute(0, 3, 1, 2)
 
-    def __call__(self, images_NHWC: torch.Tensor) -> torch.Tensor:
-        """A training batch of uint8 [N, S, S, 3]: float32 [N, 3, S, S], channels_last."""
-        result = self.normalise(self._moved(images_NHWC))
+    def __call__(
+        self, images_NHWC: torch.Tensor, mirrored: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """A training batch: float32 [N, 3, S, S], channels_last.
+
+        Args:
+          images_NHWC: uint8 [N, S, S, 3].
+          mirrored: bool [N], which images are mirrored; None: a toss for each, where the config
+            says so.
+        """
+        result = self.normalise(self._moved(images_NHWC, mirrored))
         return self._cut(result) if self._config.cutout else result
 
-    def _moved(self, images: torch.Tensor) -> torch.Tensor:
+    def _moved(self, images: torch.Tensor, mirrored: torch.Tensor | None) -> torch.Tensor:
         count, size = images.shape[:2]
         rows = columns = torch.arange(size).expand(count, size)
         if self._mirror:
-            turned = torch.rand(count, 1) < 0.5
-            columns = torch.where(turned, size - 1 - columns, columns)
+            turned = torch.rand(count) < 0.5 if mirrored is None else mirrored
+            columns = torch.where(turned[:, None], size - 1 - columns, columns)
         if self._config.crop == "pad":
             pad = self._config.pad
             corner = torch.randint(-pad, pad + 1, (2, count, 1))

@@ -58,6 +58,7 @@ class Training:
         self.augmentation = torch_recipe.Augmentation(config, mean, std, mirror)
         # Kept as bytes with the channels last: what a batch is gathered from fastest.
         self._pixels, self._labels = torch.from_numpy(pixels), torch.from_numpy(labels).long()
+        torch_recipe.start_first_layer(self.network, config, self.augmentation, self._pixels)
         size, count = config.optim.batch_size, len(labels)
         self._stop = count - count % size if config.optim.drop_remainder else count
         self.steps_per_epoch = -(-self._stop // size)
@@ -66,16 +67,20 @@ class Training:
         )
         self._call = torch.compile(self.network) if compiled else self.network
         self._order, self._at = torch.randperm(count), 0
+        # Which images are mirrored in the first epoch, and in every other one after it.
+        self._mirrored = torch.rand(count) < 0.5
 
     def step(self) -> None:
         """One step, on the next batch; an epoch's batches are drawn anew at its start."""
         if self._at >= self._stop:
             self._order, self._at = torch.randperm(len(self._labels)), 0
+            self._mirrored = ~self._mirrored
         stop = min(self._stop, self._at + self.config.optim.batch_size)
         chosen = self._order[self._at : stop]
         self._at = stop
         with self._arithmetic():
-            logits = self._call(self.augmentation(self._pixels[chosen]))
+            mirrored = self._mirrored[chosen] if self.config.augment.alternate else None
+            logits = self._call(self.augmentation(self._pixels[chosen], mirrored))
         smoothing = self.config.optim.label_smoothing
         loss = nn.functional.cross_entropy(
             logits.float(), self._labels[chosen], label_smoothing=smoothing
@@ -108,7 +113,7 @@ def train(
     precision: str = "float32",
     compiled: bool = False,
 ) -> Callable[[], None]:
-    """A step of the recipe `fast` without augmentation, on data shaped like CIFAR-10."""
+    """A step of the recipe `standard` without augmentation, on data shaped like CIFAR-10."""
     config = RECIPES["standard"].replace(
         model={"name": model},
         optim={"batch_size": batch_size},

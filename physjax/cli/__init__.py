@@ -9,6 +9,9 @@ COMMANDS = {
     "train": "train one model from a recipe, and draw its figures",
     "study": "run a study: models x laws x data sets x seeds, tables, figures",
     "evaluate": "evaluate a trained run: clean, corrupted, calibration, classes",
+    "report": "write an HTML page about runs and studies, to look at",
+    "predict": "say what a trained run sees on image files",
+    "export": "take a trained network out: StableHLO, ONNX, safetensors, PyTorch",
     "prepare": "prepare a data set in a TFDS folder, without TensorFlow",
     "resistive": "train networks of resistors by the paper's Eq. (1) and its kin",
 }
@@ -33,10 +36,15 @@ def main() -> int:
 
         print(f"physjax {runtime.versions()['physjax']}")
         return 0
+    if words[:1] == ["--print-completion"] and len(words) == 2:
+        from physjax.cli import common, completion
+
+        return common.exit_code(lambda: completion.print_completion(words[1], COMMANDS))
     width = max(map(len, COMMANDS))
     lines = [f"  {name:{width}}  {text}" for name, text in COMMANDS.items()]
     usage = "usage: physjax COMMAND [options]; physjax COMMAND --help tells its options"
-    text = "\n".join([usage, "", *lines])
+    more = "physjax --version; physjax --print-completion bash|zsh|fish, for the Tab key"
+    text = "\n".join([usage, "", *lines, "", more])
     if words in (["--help"], ["-h"]):
         print(text)
         return 0

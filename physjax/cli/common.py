@@ -24,7 +24,7 @@ from physjax.config import (
     recipe,
     to_dict,
 )
-from physjax.errors import Interrupted, NotFinite, UserError
+from physjax.errors import Incomplete, Interrupted, NotFinite, UserError
 from physjax.forces import LAWS
 from physjax.optimizers import OPTIMIZERS
 from physjax.rules import RULES
@@ -53,6 +53,8 @@ class Command:
     """Train over several hosts: the same command on each of them (docs/hosts.md)."""
     peer_timeout: float = 120.0
     """With --distributed: seconds after which a host that gives no sign of life counts as lost."""
+    profile: Flag = False
+    """Trace a few steps, for Perfetto and TensorBoard, in the run's folder profile/."""
     figure_format: tuple[Literal["png", "svg", "pdf"], ...] = ("png",)
     """Of the figures: one file each for every format named."""
 
@@ -125,13 +127,17 @@ def dump(config: Config) -> str:
 def exit_code(job: Callable[[], None]) -> int:
     """Do `job`, and say on stderr what a user should know where it cannot be done.
 
-    0: done; 1: the training diverged; 2: it cannot be done as asked; 128 + n: ended by signal n.
+    0: done; 1: the training diverged, or a part could not be done; 2: it cannot be done as asked;
+    128 + n: ended by signal n.
     """
     # No command shows a window. An inherited backend, of a notebook, may not even be installed.
     os.environ["MPLBACKEND"] = "agg"
     with output.settled(), signals.interrupts_kept():
         try:
             job()
+        except Incomplete as error:
+            print(error, file=sys.stderr)
+            return 1
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

@@ -47,7 +47,8 @@ class Command:
     other_code: bool = False
     """Evaluate also where the law's or the base model's code is not what was trained."""
     data_dir: str | None = None
-    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Where the images are. None: as for training, else $TFDS_DATA_DIR, else
+    ~/tensorflow_datasets."""
     figure_format: tuple[Format, ...] = ("png",)
     """Of the figures: one file each for every format named."""
 

@@ -13,7 +13,8 @@ import sys
 import textwrap
 import typing
 from collections.abc import Sequence
-from typing import Annotated, Any, TypeVar
+from functools import partial
+from typing import Annotated, Any, Literal, TypeVar
 
 import tyro
 from tyro import constructors
@@ -79,14 +80,12 @@ def parse(
     """
     words = _dotted_as_set(sys.argv[1:] if argv is None else argv)
     _check(words)
-    registry = constructors.ConstructorRegistry()
-    registry.struct_rule(_unchecked)
     given: dict[str, Any] = {} if default is None else {"default": default}
     parsed = tyro.cli(
         kind,
         args=words,
         description=None if description is None else _wrapped(description),
-        registry=registry,
+        registry=registry(),
         compact_help=compact,
         config=(tyro.conf.OmitArgPrefixes,),
         **given,
@@ -97,6 +96,17 @@ def parse(
         if isinstance(getattr(parsed, f.name), _Later)
     }
     return dataclasses.replace(parsed, **changes) if changes else parsed
+
+
+def registry(*, offered: bool = False) -> constructors.ConstructorRegistry:
+    """How tyro makes the parts of a config of options.
+
+    `offered`: an option that takes the name of a law, base, ... has those that there are as
+    choices, which would refuse a plug-in's.
+    """
+    found = constructors.ConstructorRegistry()
+    found.struct_rule(partial(_unchecked, offered=offered))
+    return found
 
 
 def _wrapped(text: str) -> str:
@@ -148,7 +158,9 @@ class _Later:
         return self.kind(**parts)
 
 
-def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstructorSpec | None:
+def _unchecked(
+    info: constructors.StructTypeInfo, offered: bool
+) -> constructors.StructConstructorSpec | None:
     if info.type is not Config and info.type not in PARTS.values():
         return None
     kind = typing.cast(type, info.type)
@@ -162,6 +174,8 @@ def _unchecked(info: constructors.StructTypeInfo) -> constructors.StructConstruc
             # Settings of a law, rule or optimiser, which are given by --set or their dotted names.
             kept[f.name] = getattr(info.default, f.name)
             continue
+        if offered and (key in _CHOICES or f.name == "recipe"):
+            hint = Literal[_CHOICES.get(key, tuple(RECIPES))]
         if key in SETTINGS:
             shown = f"{{{','.join(_CHOICES[key])}}}" if key in _CHOICES else None
             hint = Annotated[hint, tyro.conf.arg(name=flag(key), metavar=shown)]

@@ -72,7 +72,8 @@ class Command:
     """Studies lie below it: what is committed."""
     runs_dir: Path = Path("runs")
     data_dir: str | None = None
-    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """TFDS folder, or that of the data set `folder`, or the file of `npz`. None: $TFDS_DATA_DIR,
+    else ~/tensorflow_datasets."""
     devices: int | None = None
     """How many local devices to use; None: all."""
 

@@ -24,13 +24,14 @@ def main() -> None:
     from physjax.models.summary import summary
     from physjax.records import RunFolder
     from physjax.train import loop, multihost
+    from physjax.train.profile import Profile
 
     if command.dry_run:
         print(common.dump(loop.resolve(command.config)))
     elif command.summary:
         runtime.require_devices()
         config = loop.resolve(command.config)
-        classes = data.DATASETS[config.data.dataset].num_classes
+        classes = len(data.class_names(config.data))
         print(summary(config.model, classes, config.optim.batch_size))
     else:
         from physjax.report.run import report_run
@@ -39,11 +40,20 @@ def main() -> None:
             if command.distributed:
                 stack.enter_context(multihost.distributed(command.peer_timeout))
             runtime.require_devices()
-            record = loop.fit(command.config, fresh="yes" if command.fresh else "no")
+            profile = Profile()
+            record = loop.fit(
+                command.config,
+                callbacks=[profile] if command.profile else [],
+                fresh="yes" if command.fresh else "no",
+            )
             leads = multihost.is_lead_host()
         if not leads:
             return
         folder = RunFolder.of(record.config)
         report_run(folder.path, command.figure_format)
         assert record.result is not None
+        if profile.trace is not None:
+            print(f"a trace for https://ui.perfetto.dev in {profile.trace}")
+        elif command.profile:
+            print("no step was left to trace; --fresh trains the run anew")
         print(f"test accuracy {record.result.test_accuracy:.2%}, figures in {folder.figures}")

@@ -3,18 +3,16 @@
 from physjax.config.config import Config, nested
 from physjax.config.fields import (
     AugmentConfig,
-    ConfigError,
     DataConfig,
     LawConfig,
     ModelConfig,
     OptimConfig,
     OptimizerConfig,
     RuleConfig,
-    RunConfig,
-    Trait,
 )
 from physjax.config.keywords import Keyword, bind, checked, keywords
 from physjax.config.recipes import RECIPES, recipe
+from physjax.config.run import RunConfig
 from physjax.config.settings import (
     SETTINGS,
     Setting,
@@ -28,6 +26,7 @@ from physjax.config.settings import (
     to_dict,
     without_effect,
 )
+from physjax.config.traits import ConfigError, Trait
 
 __all__ = [
     "RECIPES",

@@ -13,15 +13,15 @@ from physjax import schema
 from physjax.config.fields import (
     OPEN,
     AugmentConfig,
-    ConfigError,
     DataConfig,
     LawConfig,
     ModelConfig,
     OptimConfig,
     OptimizerConfig,
     RuleConfig,
-    RunConfig,
 )
+from physjax.config.run import RunConfig
+from physjax.config.traits import ConfigError
 
 RECIPE_NAMES = ("fast", "standard", "speedrun", "paper", "smoke")
 """The keys of `physjax.config.RECIPES`."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from immutabledict import immutabledict
@@ -16,42 +16,12 @@ from pydantic_core import ArgsKwargs
 
 from physjax import schema
 from physjax.config.names import (
-    Name,
-    OutputPath,
     PathText,
-    Plugins,
     SettingName,
     SettingValue,
     Word,
 )
-from physjax.errors import UserError
-
-
-class ConfigError(UserError):
-    """A configuration that cannot be run; the message names the field and the way out."""
-
-
-@dataclass(frozen=True)
-class Trait:
-    """What else is to say of a field, beside its type, limits and default."""
-
-    incidental: bool = False
-    """It says where and how fast, not what: configs that differ only here compute the same."""
-    not_in_study: str = ""
-    """Why the settings of a study must not name it; empty: they may."""
-    option_of: str = ""
-    """The field whose choice (of a law, a rule, ...) decides whether this one has an effect."""
-    needs: tuple[str, ...] = ()
-    """The choices of `option_of` that have it. Empty: the chosen law says."""
-
-
-_PLACE = Trait(incidental=True)
-_BY_FLAG = "it belongs to a machine, not to a study: give {}"
-
-Fraction = Annotated[float, Field(ge=0, lt=1)]
-Factor = Annotated[float, Field(ge=0, le=1e6)]
-Positive = Annotated[float, Field(gt=0, le=1e6)]
-Count = Annotated[int, Field(ge=1, le=1_000_000_000)]
+from physjax.config.traits import BY_FLAG, ConfigError, Count, Factor, Fraction, Trait
 
 
 @schema.strict(ConfigError, "data")
@@ -59,16 +29,20 @@ class DataConfig:
     """Which images, and from where."""
 
     dataset: Annotated[Word, Trait(not_in_study="it is an axis of the grid: datasets")] = "auto"
-    """A name in `physjax.data.DATASETS`, or `auto`: CIFAR-10 where it can be had, else digits."""
+    """A name in `physjax.data.DATASETS`, that of an image data set in the TFDS folder, or `auto`:
+    CIFAR-10 where it can be had, else digits."""
     data_dir: Annotated[
-        PathText | None, Trait(incidental=True, not_in_study=_BY_FLAG.format("--data-dir"))
+        PathText | None, Trait(incidental=True, not_in_study=BY_FLAG.format("--data-dir"))
     ] = None
-    """TFDS folder. None: $TFDS_DATA_DIR, else TFDS's default (~/tensorflow_datasets)."""
+    """TFDS folder; of the data set `folder` the folder of images, of `npz` the file. None:
+    $TFDS_DATA_DIR, else TFDS's default (~/tensorflow_datasets)."""
     cache_dir: Annotated[
         PathText | None,
         Trait(incidental=True, not_in_study="it belongs to a machine: set $PHYSJAX_CACHE"),
     ] = None
     """Folder of the decoded-image cache. None: $PHYSJAX_CACHE, else ~/.cache/physjax."""
+    image_size: Annotated[int, Field(ge=32, le=1024)] | None = None
+    """Side in pixels that images of one's own are resized to. None: what the network sees."""
     train_examples: Count | None = None
     """Use only this many training images, equally many of each class. None: all."""
     test_examples: Count | None = None
@@ -231,44 +205,3 @@ class RuleConfig(_Open):
 
 OPEN = {"law": "model.law", "rule": "rule.update_rule", "optimizer": "optim.optimizer"}
 """The parts of the config with settings of their own, and the choice that decides which."""
-
-
-@schema.strict(ConfigError, "run")
-class RunConfig:
-    """How and where a run is carried out. Nothing here changes what it computes, bar the first."""
-
-    seed: Annotated[
-        int, Field(ge=0, lt=2**32), Trait(not_in_study="it is an axis of the grid: seeds")
-    ] = 0
-    """Decides initial parameters, batches, augmentation and dropout."""
-    precision: Literal["float32", "bf16"] = "float32"
-    """Arithmetic of activations; parameters, norms and losses stay float32."""
-    name: Annotated[
-        Name | None,
-        Trait(incidental=True, not_in_study="a run is named by its place in the grid"),
-    ] = None
-    """Folder below runs_dir. None: made of model, data set, recipe, seed and a short hash."""
-    runs_dir: Annotated[
-        OutputPath, Trait(incidental=True, not_in_study=_BY_FLAG.format("--runs-dir"))
-    ] = "runs"
-    """Folder that runs lie below."""
-    devices: Annotated[
-        Annotated[int, Field(ge=1, le=1_000_000)] | None,
-        Trait(incidental=True, not_in_study=_BY_FLAG.format("--devices")),
-    ] = None
-    """How many local devices to use; None: all."""
-    steps_per_call: Annotated[int, Field(ge=0, le=1_000_000), _PLACE] = 0
-    """Steps that one compiled call scans over; 0: a measured choice for the platform."""
-    eval_batch_size: Annotated[int, Field(ge=1, le=1_000_000), _PLACE] = 500
-    """Images that are evaluated at a time."""
-    evaluate_every: Annotated[int, Field(ge=1, le=1_000_000), _PLACE] = 1
-    """Epochs from one evaluation on the test images to the next; the last epoch always has one."""
-    checkpoint_minutes: Annotated[Positive, _PLACE] = 10.0
-    """Save within a long epoch too, whenever this long has passed; every epoch ends with a save."""
-    plugins: Annotated[
-        Plugins,
-        Trait(incidental=True, not_in_study="they are named above the grid: plugins = [...]"),
-    ] = ()
-    """Modules or files with laws, rules, bases or data sets from outside (docs/plugins.md)."""
-    tensorboard: Annotated[bool, _PLACE] = False
-    """Write TensorBoard events too (extra `tensorboard`)."""

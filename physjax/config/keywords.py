@@ -18,8 +18,8 @@ from types import SimpleNamespace
 from typing import Annotated, Any
 
 from physjax import schema
-from physjax.config.fields import ConfigError
 from physjax.config.names import check_setting_name
+from physjax.config.traits import ConfigError
 
 
 @dataclass(frozen=True)

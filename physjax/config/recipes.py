@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from physjax import schema
 from physjax.config.config import Config
-from physjax.config.fields import ConfigError
+from physjax.config.traits import ConfigError
 
 # Made for a high accuracy after ten epochs on 32x32 images. How each choice was made:
 # docs/recipes.md.

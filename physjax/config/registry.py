@@ -10,7 +10,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar, cast
 
 from physjax import schema
-from physjax.config.fields import ConfigError
+from physjax.config.traits import ConfigError
 
 T = TypeVar("T")
 

@@ -18,9 +18,10 @@ from typing import Any
 
 from physjax import schema
 from physjax.config.config import Config, nested
-from physjax.config.fields import OPEN, ConfigError, Trait
+from physjax.config.fields import OPEN
 from physjax.config.names import SettingValue, check_setting_name
 from physjax.config.recipes import RECIPES
+from physjax.config.traits import ConfigError, Trait
 
 # ---- fields by their dotted names ----
 

@@ -6,7 +6,6 @@ the logits by rounding alone.
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -15,23 +14,21 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from physjax import data, runtime
+from physjax import data
 from physjax.config import Config, ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from physjax.evaluate.gates import gates_by_class
-from physjax.evaluate.network import TrainedNetwork, restore
+from physjax.evaluate.network import TrainedNetwork
 from physjax.evaluate.record import (
     CorruptionMetrics,
     RingMetrics,
     RobustnessRecord,
     write_robustness,
 )
-from physjax.records import RecordError, RunFolder
+from physjax.evaluate.trained import opened
 from physjax.train.choices import chosen_law
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
-from physjax.train.origin import check_code
 from physjax.train.predict import Views
-from physjax.train.setup import TrainSetup
 
 
 def evaluate(
@@ -55,7 +52,7 @@ def evaluate(
         tta: average probabilities over views of each image: `mirror` over both mirror images,
             `mirror+shift` over those moved by a pixel to two corners too.
         dataset: whole, that the run was trained on; None: the one that its config names.
-        data_dir: TFDS folder; None: as for training.
+        data_dir: TFDS folder; None: as for training, where that is still there.
         corruptions: names in `CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
@@ -78,31 +75,18 @@ def evaluate(
     for name in corruptions:
         if name not in CORRUPTIONS:
             raise ConfigError(f"there is no corruption {name!r}; they are {', '.join(CORRUPTIONS)}")
-    runtime.require_32_bits()
-    folder = RunFolder(path)
-    record = folder.read()
-    if plugins:
-        config = record.config.replace(run={"plugins": tuple(plugins)})
-        record = dataclasses.replace(record, config=config)
-    if record.result is None:
-        raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
-    check_code(path, record, other_code, log)
-    rings = _other_orders(record.config, permuted_rings)
-    law = chosen_law(record.config)
-    if gates and law.gate is None:
-        raise ConfigError(f"the force law {law.name!r} has no gates to look at")
-    with folder.locked():
-        config = record.config.set("data.data_dir", data_dir)
-        dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
-        trained_on = record.result.data.fingerprint
-        if dataset.info.fingerprint != trained_on:
-            raise RecordError(
-                f"the images of {dataset.info.name} here ({dataset.info.source}) are not those "
-                f"that {folder.path} was trained on (fingerprints {dataset.info.fingerprint[:12]} "
-                f"and {trained_on[:12]}); give their --data-dir"
-            )
-        setup = TrainSetup(config, dataset.info, len(dataset.train))
-        trained = restore(setup, folder.checkpoints, record.result.steps)
+    with opened(
+        path,
+        dataset=dataset,
+        data_dir=data_dir,
+        plugins=plugins,
+        other_code=other_code,
+        log=log,
+    ) as run:
+        dataset, setup, trained = run.dataset, run.setup, run.variables
+        rings = _other_orders(setup.config, permuted_rings)
+        if gates and setup.law.gate is None:
+            raise ConfigError(f"the force law {setup.law.name!r} has no gates to look at")
         network = TrainedNetwork(setup, trained)
         test = dataset.test
 
@@ -130,7 +114,7 @@ def evaluate(
             )
         permuted: list[RingMetrics] = []
         for order in rings:
-            other = replace(setup, config=config.replace(law={"permute": order}))
+            other = replace(setup, config=setup.config.replace(law={"permute": order}))
             metrics = measure(f"ring {order}", test.images, TrainedNetwork(other, trained))
             permuted.append(
                 RingMetrics(order, metrics.accuracy, metrics.loss, metrics.calibration_error)

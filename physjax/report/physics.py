@@ -19,7 +19,7 @@ from physjax.records import EpochRecord, Result
 
 NAMED = 12
 """So many layers have a name each; of more, the colour says how deep they lie."""
-_LABELS = {
+LABELS = {
     "strength": "strength s",
     "force_rms": "RMS force",
     "gate_mean": "mean gate",
@@ -126,7 +126,7 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
             linewidth=1.2,
         )
     for row, quantity in zip(grid, quantities, strict=True):
-        row[0].set_ylabel(_LABELS.get(quantity, quantity))
+        row[0].set_ylabel(LABELS.get(quantity, quantity))
     for axes, arm in zip(grid[0], arms, strict=True):
         axes.set_title(arm)
     for axes in grid[-1]:

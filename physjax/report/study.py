@@ -100,7 +100,7 @@ def report_study(
             together.
     """
     frames, records, study = read_frames(path, paper=paper)
-    tables = _frames_for_programs(frames, study)
+    tables = table_frames(frames, study)
     sections = study_sections(tables, frames.title, study)
     text = [
         f"# Study {path.name}\n",
@@ -142,7 +142,7 @@ def _columns(name: str, table: pd.DataFrame) -> list[str]:
     return [c for c in _CSV[name] if held_out or not c.startswith("validation_")]
 
 
-def _frames_for_programs(frames: StudyFrames, study: Study) -> dict[str, pd.DataFrame]:
+def table_frames(frames: StudyFrames, study: Study) -> dict[str, pd.DataFrame]:
     """By the name of its CSV file; those without a line are left out."""
     arms = arm_frame(frames.runs)
     differences = difference_frame(frames.pairs, study.families)

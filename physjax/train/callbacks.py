@@ -1,4 +1,4 @@
-"""What looks on while a run is trained: progress, TensorBoard, diagnostics, and a user's own.
+"""What looks on while a run is trained: progress, trackers, diagnostics, and a user's own.
 
 A callback sees the :class:`physjax.train.trainer.Trainer` at the moments named here. It reads what
 it likes and changes nothing that is computed; checkpoints, metrics.jsonl and result.json are the
@@ -71,7 +71,11 @@ class Callbacks(Callback):
 
     def __init__(self, callbacks: Iterable[Callback]) -> None:
         self.each = tuple(callbacks)
-        self.interval = min((c.interval for c in self.each), default=Callback.interval)
+
+    @property
+    def interval(self) -> float:  # type: ignore[override]
+        """The shortest of theirs, as they are now."""
+        return min((c.interval for c in self.each), default=Callback.interval)
 
     def on_phase(self, trainer: Trainer, phase: Phase) -> None:
         for callback in self.each:

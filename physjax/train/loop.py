@@ -22,7 +22,7 @@ from physjax.train.diagnostics import LayerDiagnostics
 from physjax.train.origin import current_origin, identity
 from physjax.train.progress import Display
 from physjax.train.setup import TrainSetup
-from physjax.train.tensorboard import TensorBoard
+from physjax.train.trackers import TRACKERS
 from physjax.train.trainer import Trainer
 
 Fresh = Literal["no", "changed", "yes"]
@@ -53,7 +53,7 @@ def fit(
       config: of the run.
       dataset: whole, as `physjax.data.from_arrays` makes it of one's own images; None: the one that
         `config.data` names.
-      callbacks: who looks on while it is trained, beside progress, diagnostics and TensorBoard.
+      callbacks: who looks on while it is trained, beside progress, diagnostics and the tracker.
       console: where its progress is shown.
       fresh: start anew, the earlier folder renamed to <name>.old-1: `yes`, or `changed`, where it
         was made by other code, of other images or under other settings of JAX.
@@ -128,8 +128,8 @@ def fit(
 def _own_callbacks(config: Config, folder: RunFolder, display: Display) -> list[Callback]:
     """Those of every run."""
     own: list[Callback] = [LayerDiagnostics(), ShowProgress(display)]
-    if config.run.tensorboard and multihost.is_lead_host():
-        own.append(TensorBoard(folder.path / "tensorboard"))
+    if config.run.tracker != "none" and multihost.is_lead_host():
+        own.append(TRACKERS[config.run.tracker](folder.path, config))
     return own
 
 

@@ -22,7 +22,6 @@ from jax.typing import ArrayLike
 
 from physjax.config import ConfigError
 from physjax.data import augment
-from physjax.data.arrays import SIDE
 from physjax.nn.physics import DIAGNOSTICS
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.setup import TrainSetup
@@ -49,10 +48,12 @@ class Predictor:
     """The network of a setup, compiled for batches of images, over the setup's devices.
 
     Args:
-      setup: of the run; its `eval_batch_size` is rounded up to a multiple of the devices.
+      setup: of the run.
       variables: like those that it will be called with.
       tta: test-time augmentation.
       folded: `variables` are those of the plain twin that `physjax.nn.fold` gives.
+      batch_size: images at a time, rounded up to a multiple of the devices; None: the run's
+        `eval_batch_size`.
 
     Raises:
       ConfigError: `tta` mirrors images whose mirror image shows no such class.
@@ -65,19 +66,22 @@ class Predictor:
         *,
         tta: Views = "none",
         folded: bool = False,
+        batch_size: int | None = None,
     ) -> None:
         if tta != "none" and not setup.info.mirror:
             raise ConfigError(
                 f"tta is {tta!r}, but {setup.info.title} mirrored shows no such class; leave it out"
             )
         self._setup = setup
-        self.batch_size = -(-setup.config.run.eval_batch_size // setup.shards) * setup.shards
+        wanted = batch_size or setup.config.run.eval_batch_size
+        self.batch_size = -(-wanted // setup.shards) * setup.shards
         step = partial(predict_step, tta=tta, folded=folded)
-        example = np.zeros((self.batch_size, SIDE, SIDE, 3), np.uint8)
+        side = setup.info.image_size
+        example = np.zeros((self.batch_size, side, side, 3), np.uint8)
         self._call = compile_step(setup, step, *place(setup, (variables, example)))
 
     def batches(self, images: npt.NDArray[np.uint8]) -> Iterator[ArrayLike]:
-        """uint8 [N, 32, 32, 3] on the devices, a batch at a time; copies fill up the last one."""
+        """uint8 [N, S, S, 3] on the devices, a batch at a time; copies fill up the last one."""
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             missing = self.batch_size - len(batch)

@@ -32,7 +32,7 @@ def run(
 
 def test_smoke_run_ends_with_an_accuracy_and_figures(tmp_path: Path) -> None:
     words = ["--recipe", "smoke", "--model", "cnn", "--law", "ring", "--name", "mine"]
-    words += ["--width", "0.1", "--tensorboard", "--devices", "1"]
+    words += ["--width", "0.1", "--tracker", "tensorboard", "--devices", "1"]
     done = run(*words, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "test accuracy" in done.stdout

@@ -102,10 +102,19 @@ def test_short_batches_and_batch_norm_exclude_each_other() -> None:
 
 def test_identity_leaves_out_what_changes_nothing() -> None:
     one = Config()
-    elsewhere = {"name": "x", "runs_dir": "/y", "devices": 2, "tensorboard": True}
+    elsewhere = {"name": "x", "runs_dir": "/y", "devices": 2, "tracker": "tensorboard"}
     assert identity(one.replace(run=elsewhere, data={"data_dir": "/z"})) == identity(one)
     assert differences(one, one.set("run.seed", 1)) == ["run.seed: 0 -> 1"]
     assert differences(one, RECIPES["smoke"])[0] == "recipe: 'standard' -> 'smoke'"
+
+
+def test_a_field_of_before_is_read() -> None:
+    """Configs of runs that were made before there was a choice of trackers."""
+    old = to_dict(Config())
+    del old["run"]["tracker"]
+    for switched, tracker in ((False, "none"), (True, "tensorboard")):
+        old["run"]["tensorboard"] = switched
+        assert from_dict(old) == Config().set("run.tracker", tracker)
 
 
 def test_a_name_says_what_differs_from_the_recipe_and_nothing_else() -> None:
@@ -233,9 +242,11 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "optim.schedule": "cosine",
         "rule.update_rule": "coupled",
         "run.precision": "bf16",
+        "run.tracker": "mlflow",
         "data.data_dir": "x",
         "data.cache_dir": "y",
         "run.name": "z",
+        "data.image_size": 64,
         "data.train_examples": 8,
         "data.test_examples": 10,
         "run.devices": 3,

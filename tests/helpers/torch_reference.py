@@ -217,6 +217,8 @@ OPERATIONS: dict[str, Callable[..., torch.Tensor]] = {
     "sqrt": _elementwise(torch.sqrt),
     "rsqrt": _elementwise(torch.rsqrt),
     "square": _elementwise(torch.square),
+    "tanh": _elementwise(torch.tanh),
+    "integer_pow": lambda x, y, **_: x**y,
     "stop_gradient": _elementwise(torch.detach),
     "reshape": lambda x, new_sizes, **_: x.reshape(tuple(new_sizes)),
     "squeeze": lambda x, dimensions, **_: x.squeeze(tuple(dimensions)),

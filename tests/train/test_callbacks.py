@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gzip
+import json
 import math
 from pathlib import Path
 
@@ -16,6 +18,7 @@ from physjax.report.run import report_run
 from physjax.train.callbacks import Callback, Phase
 from physjax.train.loop import fit
 from physjax.train.predict import Evaluation
+from physjax.train.profile import Profile
 from physjax.train.state import Metrics
 from physjax.train.trainer import Trainer
 
@@ -169,3 +172,24 @@ def test_arrays_of_ones_own_are_trained_on(tmp_path: Path) -> None:
     assert record.result is not None
     assert record.result.data.examples == {"train": 200, "test": 50}
     assert record.result.data.class_names[3] == "number 3"
+
+
+def test_a_profile_is_a_trace_of_a_few_steps_that_perfetto_opens(tmp_path: Path) -> None:
+    """As many as were asked for, not the whole training."""
+    profile = Profile(steps=4, skip=2)
+    fit(configure(tmp_path), callbacks=[profile])
+    assert profile.trace is not None
+    assert (tmp_path / "run" / "profile") in profile.trace.parents
+    with gzip.open(profile.trace, "rt", encoding="utf-8") as file:
+        events = json.load(file)["traceEvents"]
+    executed = [e["args"] for e in events if "hlo_op" in e.get("args", {})]
+    # Each execution of a program has an id.
+    assert len({e["run_id"] for e in executed if "lambda" in e["hlo_module"]}) == 4
+    assert profile.interval == Callback.interval
+
+
+def test_a_profile_of_a_run_that_is_too_short_ends_with_it(tmp_path: Path) -> None:
+    profile = Profile(steps=1000, skip=0)
+    fit(configure(tmp_path), callbacks=[profile])
+    assert profile.trace is not None
+    assert profile.trace.stat().st_size > 1000

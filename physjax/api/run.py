@@ -1,15 +1,9 @@
-"""physjax from Python: train a run, hold it, and ask it for predictions.
-
-config = physjax.recipe("fast").replace(model={"name": "cnn"}, optim={"epochs": 3})
-run = physjax.fit(config)
-run.predict(images)
-run = physjax.load_run("runs/...")
-"""
+"""A run that one can hold, and ask for predictions."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -18,108 +12,19 @@ import numpy.typing as npt
 
 from physjax import runtime
 from physjax.config import Config, ConfigError
-from physjax.data import DATASETS, Dataset
+from physjax.data import Dataset, DatasetInfo
 from physjax.data.arrays import as_images, check_labels
-from physjax.forces import LAWS
+from physjax.data.images import read_images
 from physjax.plotting import PNG, Format
 from physjax.records import RecordError, Result, RunFolder, RunRecord
-from physjax.rules import RULES
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from physjax.evaluate.network import TrainedNetwork
     from physjax.evaluate.record import RobustnessRecord
-    from physjax.forces import ForceLaw
-    from physjax.rules import LearningRule
-    from physjax.train.callbacks import Callback
+    from physjax.export import PortableNetwork
     from physjax.train.metrics import ClassificationMetrics
     from physjax.train.predict import Views
     from physjax.train.setup import TrainSetup
-
-
-def fit(
-    config: Config,
-    dataset: Dataset | None = None,
-    law: ForceLaw | str | None = None,
-    rule: LearningRule | str | None = None,
-    callbacks: Iterable[Callback] = (),
-    *,
-    fresh: bool = False,
-    console: Console | None = None,
-) -> Run:
-    """Train `config` to its end, or go on where it stopped; a run that is complete is loaded.
-
-    Args:
-      config: of the run; its folder is `config.run.runs_dir` / name.
-      dataset: one's own images (`physjax.from_arrays`); None: the data set that the config names.
-      law: force law between the channels, instead of the config's: a name, or one of one's own.
-      rule: learning rule, instead of the config's: a name, or one of one's own.
-      callbacks: look on while it is trained (`physjax.Callback`).
-      fresh: start anew; the folder of an earlier run is renamed to <name>.old-1.
-      console: where progress is shown; None: standard output.
-
-    Raises:
-      UserError: it cannot be run as asked; an OriginError where the run in the folder was made by
-        other code, of other images or under other settings of JAX.
-      NotFinite: the loss became infinite or not a number.
-      Interrupted: Ctrl-C or another signal; everything is saved, and the same call goes on.
-    """
-    runtime.configure()
-    from physjax.train import loop
-
-    config = _with_choices(config, law, rule)
-    record = loop.fit(
-        config,
-        dataset=dataset,
-        callbacks=callbacks,
-        console=console,
-        fresh="yes" if fresh else "no",
-    )
-    return Run(RunFolder.of(record.config).path, record, dataset)
-
-
-def load_run(
-    path: str | Path,
-    law: ForceLaw | None = None,
-    rule: LearningRule | None = None,
-    *,
-    dataset: Dataset | None = None,
-    other_code: bool = False,
-) -> Run:
-    """The run in a folder.
-
-    Args:
-      path: of the folder.
-      law: the force law, where it is one of one's own.
-      rule: the learning rule, where it is one of one's own.
-      dataset: the images, where they are one's own: only :meth:`Run.evaluate` needs them.
-      other_code: predict also where the code of law or base is not what was trained.
-
-    Raises:
-      RecordError: there is no run, or it is damaged.
-      ConfigError: `law` or `rule` is not the one that the run names.
-    """
-    record = RunFolder(Path(path)).read()
-    for thing, asked in ((law, record.config.model.law), (rule, record.config.rule.update_rule)):
-        if thing is not None and thing.name != asked:
-            raise ConfigError(f"{path} was trained with {asked!r}, and not with {thing.name!r}")
-    _with_choices(record.config, law, rule)
-    return Run(Path(path), record, dataset, other_code=other_code)
-
-
-def _with_choices(
-    config: Config, law: ForceLaw | str | None, rule: LearningRule | str | None
-) -> Config:
-    """`config` with another law and rule; objects are registered under their names."""
-    if law is not None and not isinstance(law, str):
-        LAWS.add(law, replace=True)
-        law = law.name
-    if rule is not None and not isinstance(rule, str):
-        RULES.add(rule, replace=True)
-        rule = rule.name
-    model = {} if law is None else {"law": law}
-    return config.replace(model=model, rule={} if rule is None else {"update_rule": rule})
 
 
 class Run:
@@ -165,6 +70,11 @@ class Run:
         """Of the columns that :meth:`predict` gives."""
         return self.result.data.class_names
 
+    @property
+    def info(self) -> DatasetInfo:
+        """What the network must know of images: their size, mean and deviation, the classes."""
+        return self._setup.info
+
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
         """`params` and, with a norm, `batch_stats`, as they were trained: the moving averages where
@@ -197,20 +107,31 @@ class Run:
 
         return TrainedNetwork(self._setup, self.variables)
 
-    def predict(self, images: npt.ArrayLike, tta: Views = "none") -> npt.NDArray[np.float64]:
+    def predict(
+        self, images: npt.ArrayLike | str | Path | Sequence[str | Path], tta: Views = "none"
+    ) -> npt.NDArray[np.float64]:
         """Class probabilities, float64 [N, K].
 
         Args:
-          images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most 32; smaller ones
-            get a black border, as the images of the data sets do.
+          images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most what the network
+            was trained on, most often 32; smaller ones get a black border, as the images of the
+            data sets do. Or the path of an image file of any size, or several
+            (`physjax.data.images`).
           tta: test-time augmentation: `mirror` averages over both mirror images, `mirror+shift`
             over those moved by a pixel to two corners too.
 
         Raises:
-          DataError: images that do not fit.
+          DataError: images that do not fit; a file that is no image, by its name.
           ConfigError: `tta` for images whose mirror image shows no such class.
         """
-        return np.exp(self._network.log_probabilities(as_images(images), tta))
+        return np.exp(self._network.log_probabilities(self._as_images(images), tta))
+
+    def _as_images(self, images: Any) -> npt.NDArray[np.uint8]:
+        if isinstance(images, str | Path):
+            images = [images]
+        if isinstance(images, Sequence) and images and isinstance(images[0], str | Path):
+            return read_images(images, self.info.native, self.info.image_size)
+        return as_images(images, self.info.image_size)
 
     @overload
     def evaluate(
@@ -255,11 +176,11 @@ class Run:
                 raise ConfigError("images and labels go together: give both, or neither")
             if corruptions:
                 raise ConfigError("corruptions are of the run's own test images; leave them out")
-            array = as_images(images)
+            array = self._as_images(images)
             known = check_labels(labels, len(array), len(self.class_names))
             log_probabilities = self._network.log_probabilities(array, tta)
             return classification_metrics(log_probabilities, known, len(self.class_names))
-        if self._dataset is None and self.result.data.name not in DATASETS:
+        if self._dataset is None and self.result.data.source == "arrays":
             raise ConfigError(
                 f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "
                 "images and labels, or load_run(..., dataset=...)"
@@ -268,13 +189,62 @@ class Run:
             self.path,
             tta=tta,
             dataset=self._dataset,
-            data_dir=data_dir or self.config.data.data_dir,
+            data_dir=data_dir,
             corruptions=corruptions,
             other_code=self._other_code,
         )
+
+    def portable(self, *, merge: bool = True) -> PortableNetwork:
+        """The network as it leaves physjax, with its preprocessing (`physjax.export`).
+
+        Args:
+          merge: fold its forces, where they can be folded.
+        """
+        from physjax.export import network_of_run
+
+        return network_of_run(self._setup, self.variables, self.record, merge=merge)
+
+    def export(self, to: str, path: str | Path | None = None, *, merge: bool = True) -> Path:
+        """Write the network in a format, and a model card beside it; the file.
+
+        Args:
+          to: a name in `physjax.export.EXPORTS`: stablehlo, onnx, safetensors, torch.
+          path: of the file; None: export/model.<ending> in the run's folder.
+          merge: fold its forces, where they can be folded.
+
+        Raises:
+          ConfigError: there is no such format.
+          ExportError: the format cannot hold the network, or needs what is not installed.
+        """
+        from physjax.export import EXPORTS, write_export
+
+        suffix = EXPORTS.get_named(to).suffix
+        target = self.path / "export" / f"model{suffix}" if path is None else Path(path)
+        return write_export(self.portable(merge=merge), to, target)[0]
 
     def report(self, formats: Sequence[Format] = PNG) -> list[Path]:
         """Draw the figures of the run into its folder; their files."""
         from physjax.report.run import report_run
 
         return report_run(self.path, formats)
+
+    def page(self, output: str | Path = "report.html", *others: Run) -> Path:
+        """Write an HTML page about this run, and `others` beside it, that needs no network.
+
+        It shows what the network is surest of and wrong, and its filters and forces, too.
+
+        Raises:
+          ConfigError: the images of a run were arrays, and are not at hand.
+        """
+        from physjax.evaluate.inspection import inspect
+        from physjax.report.html import write_page
+
+        for run in (self, *others):
+            runtime.configure()
+            inspect(
+                run.path,
+                dataset=run._dataset,
+                other_code=run._other_code,
+            )
+        write_page([self.path, *(run.path for run in others)], Path(output))
+        return Path(output)
