@@ -19,6 +19,7 @@ from helpers.random_params import random_like
 from helpers.short import SHORT, cut
 from physjax.config import recipe
 from physjax.export import ExportError, PortableNetwork, network_of_run, onnx
+from physjax.nn.fold import foldable
 from physjax.train.setup import TrainSetup
 
 runtime = pytest.importorskip("onnxruntime", reason="onnxruntime is missing")
@@ -70,6 +71,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "speedrun": ("speedrun", {"activation": "celu"}),
     "cnn divisive": ("cnn", {"law": "divisive"}),
     "cnn lrn": ("cnn", {"law": "lrn", "norm": "none"}),
+    "cnn ring-gate": ("cnn", {"law": "ring-gate"}),
+    "cnn energy-gate": ("cnn", {"law": "energy-gate", "pool_first": True}),
+    "cnn se": ("cnn", {"law": "se"}),
+    "cnn miller": ("cnn", {"law": "miller"}),
     "alexnet at 224": ("alexnet", {"size": "imagenet", "crop": "resized", "width": 0.05}),
     "cnn from 40 pixels": ("cnn", {"crop": "none"}),
 }
@@ -82,7 +87,7 @@ def test_onnxruntime_gives_the_same_logits(
     cut(monkeypatch)
     name, fields = CASES[case]
     network = portable(name, **fields)
-    assert network.folded == (fields.get("law", "ring") not in ("divisive", "lrn"))
+    assert network.folded == foldable(fields.get("law", "ring"))
     onnx.write(network, tmp_path / "a.onnx")
     for count in (1, 3):  # the batch is free
         images = images_for(network, count)
