@@ -40,6 +40,8 @@ class Command:
     """Corrupted images too, in five severities each: these, or without a name all of them."""
     permute_ring: Annotated[int, tyro.conf.arg(metavar="N")] = 0
     """Evaluate with the channels in N random orders on the ring, too: do neighbours matter?"""
+    gates: bool = False
+    """Show which channels the gates of such a law open and close for which class."""
     plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A file or module with what the run needs from outside, where the recorded one has moved."""
     other_code: bool = False
@@ -69,6 +71,7 @@ def main() -> None:
         data_dir=command.data_dir,
         corruptions=tuple(CORRUPTIONS) if command.corruptions == () else command.corruptions or (),
         permuted_rings=command.permute_ring,
+        gates=command.gates,
         plugins=command.plugin,
         other_code=command.other_code,
         log=print,

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -47,6 +48,9 @@ def _say(kind: Any) -> str:
         kind, *more = typing.get_args(kind)
         for extra in more:
             extras += getattr(extra, "metadata", None) or [extra]
+    if isinstance(kind, types.UnionType) or typing.get_origin(kind) is typing.Union:
+        # None is a default, and cannot be given.
+        return " or ".join(_say(each) for each in typing.get_args(kind) if each is not type(None))
     if typing.get_origin(kind) is typing.Literal:
         return f"one of {', '.join(map(str, typing.get_args(kind)))}"
     limits = [

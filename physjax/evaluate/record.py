@@ -56,6 +56,9 @@ class RobustnessRecord:
     """By name, each in growing severity; empty where the clean images alone were evaluated."""
     permuted_rings: list[RingMetrics] = field(default_factory=list)
     """On clean images; empty where that was not asked for."""
+    gates: dict[str, list[list[float | None]]] = field(default_factory=dict)
+    """By layer: the mean gate of each class and channel on clean images, [K, C], None for a class
+    without an image; empty where that was not asked for."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from physjax import data
 from physjax.config import Config, ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from physjax.evaluate.gates import gates_by_class
 from physjax.evaluate.network import TrainedNetwork
 from physjax.evaluate.record import (
     CorruptionMetrics,
@@ -39,6 +40,7 @@ def evaluate(
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
     permuted_rings: int = 0,
+    gates: bool = False,
     plugins: Sequence[str] = (),
     other_code: bool = False,
     log: Callable[[str], None] = lambda text: None,
@@ -57,6 +59,7 @@ def evaluate(
         permuted_rings: evaluate with the channels in so many random orders on the ring, too. Each
             channel keeps its parameters and gets other neighbours: where accuracy stays, it does
             not matter who they are.
+        gates: record which channels the law's gates open and close for which class.
         plugins: to load instead of those that the record names, which may have moved since.
         other_code: evaluate also where the code of the law or the base model, or a setting of JAX
             that changes numbers, is not what it was trained with.
@@ -66,7 +69,7 @@ def evaluate(
         RecordError: the run has not ended, or its images are not those here.
         OriginError: its code or settings are not those here, and `other_code` is not given.
         ConfigError: there is no such corruption, a view changes the class, or the law knows no
-            neighbours.
+            neighbours or has no gates.
         CheckpointError: the parameters are gone.
     """
     for name in corruptions:
@@ -82,6 +85,8 @@ def evaluate(
     ) as run:
         dataset, setup, trained = run.dataset, run.setup, run.variables
         rings = _other_orders(setup.config, permuted_rings)
+        if gates and setup.law.gate is None:
+            raise ConfigError(f"the force law {setup.law.name!r} has no gates to look at")
         network = TrainedNetwork(setup, trained)
         test = dataset.test
 
@@ -123,6 +128,7 @@ def evaluate(
             quantities={name: CORRUPTIONS[name].quantity for name in corrupted},
             corruptions=corrupted,
             permuted_rings=permuted,
+            gates=gates_by_class(setup, trained, test.images, test.labels) if gates else {},
         )
         write_robustness(path, outcome)
         return outcome

@@ -17,7 +17,7 @@ from pydantic import Field
 
 from physjax.forces.gate import PerChannel, Radius
 from physjax.forces.law import ForceLaw, Params
-from physjax.forces.neighborhood import channel_means, gate_spread, weighted_neighbors
+from physjax.forces.neighborhood import channel_means, weighted_neighbors
 
 Kappa = Annotated[float, Field(gt=0, le=1e6, description="start of the energy that counts as none")]
 
@@ -36,8 +36,8 @@ def _force(params: Params, y: jax.Array, *, kappa: Kappa = 1.0) -> jax.Array:
     return _excess(params, y, kappa).astype(y.dtype) * y
 
 
-def _diagnostics(params: Params, y: jax.Array, *, kappa: Kappa = 1.0) -> dict[str, jax.Array]:
-    return gate_spread(1 + _excess(params, y, kappa))
+def _gate(params: Params, y: jax.Array, *, kappa: Kappa = 1.0) -> jax.Array:
+    return 1 + _excess(params, y, kappa)
 
 
 def _init(
@@ -58,5 +58,5 @@ ENERGY_GATE = ForceLaw(
     force=_force,
     init=_init,
     place="after_activation",
-    diagnostics=_diagnostics,
+    gate=_gate,
 )

@@ -14,7 +14,7 @@ import numpy as np
 from pydantic import Field
 
 from physjax.forces.law import ForceLaw, Params
-from physjax.forces.neighborhood import channel_means, gate_spread, weighted_neighbors
+from physjax.forces.neighborhood import channel_means, weighted_neighbors
 
 Radius = Annotated[
     int, Field(ge=1, le=8, description="channels away that the furthest neighbour is")
@@ -47,10 +47,10 @@ def _force(
     return _excess(params, y, standardize, gain).astype(y.dtype) * y
 
 
-def _diagnostics(
+def _gate(
     params: Params, y: jax.Array, *, standardize: Standardize = False, gain: Gain = 1.0
-) -> dict[str, jax.Array]:
-    return gate_spread(1 + _excess(params, y, standardize, gain))
+) -> jax.Array:
+    return 1 + _excess(params, y, standardize, gain)
 
 
 def _init(
@@ -71,7 +71,7 @@ RING_GATE = ForceLaw(
     force=_force,
     init=_init,
     place="after_activation",
-    diagnostics=_diagnostics,
+    gate=_gate,
 )
 OWN_GATE = ForceLaw(
     name="own-gate",
@@ -80,6 +80,6 @@ OWN_GATE = ForceLaw(
     force=_force,
     init=_init_alone,
     place="after_activation",
-    diagnostics=_diagnostics,
+    gate=_gate,
     ordered=False,
 )

@@ -12,6 +12,7 @@ import numpy as np
 from pydantic import Field
 
 from physjax.config import Keyword, bind, checked, keywords
+from physjax.forces.neighborhood import gate_spread
 
 Params = Mapping[str, jax.Array]
 Start = np.ndarray | Callable[[jax.Array], jax.Array]
@@ -20,7 +21,7 @@ Place = Literal["before_norm", "before_late_norm", "after_norm", "after_activati
 """What a layer has done when the force acts (`ForceLaw.place`)."""
 
 _WHERE = {"after_activation": "after the activation", "after_pool": "after the activation"}
-_PERMUTE = Annotated[int, Field(ge=0, lt=2**32)]
+_PERMUTE = Annotated[int, Field(ge=0, le=1_000_000)]
 
 
 def _no_params(channels: int) -> dict[str, Start]:
@@ -87,6 +88,12 @@ class ForceLaw:
     - "after_activation": after the nonlinearity, before a pool that follows it;
     - "after_pool": at the layer's end.
     """
+    init_without_norm: Callable[..., Mapping[str, Start]] | None = None
+    """What `init` gives in layers without a norm, where that differs; keyword-only arguments as
+    those of `init`."""
+    gate: Callable[..., jax.Array] | None = None
+    """(params, y) -> [N, 1, ..., 1, C], where the force turns y into that times y: the factors
+    themselves, for records and figures; keyword-only arguments as those of `force`."""
     diagnostics: Callable[..., dict[str, jax.Array]] = _no_diagnostics
     """(params, y) -> scalars that an epoch's record holds of a layer, by name, beside the RMS
     force; keyword-only arguments as those of `force`."""
@@ -122,7 +129,8 @@ class ForceLaw:
         return "after_pool" if self.after_activation else self.place or _PLACES[self.form]
 
     def _keywords(self) -> dict[str, Keyword]:
-        return keywords(self.force, self.init, self.diagnostics)
+        more = (f for f in (self.gate, self.init_without_norm) if f is not None)
+        return keywords(self.force, self.init, self.diagnostics, *more)
 
     @property
     def settings(self) -> dict[str, Keyword]:
@@ -146,8 +154,15 @@ class ForceLaw:
             permutation=own.pop("permute", self.permutation),
             force=bind(self.force, own),
             init=bind(self.init, own),
+            init_without_norm=_bind(self.init_without_norm, own),
             diagnostics=bind(self.diagnostics, own),
+            gate=_bind(self.gate, own),
         )
+
+    def initial(self, channels: int, *, normed: bool = True) -> Mapping[str, Start]:
+        """What the law's own parameters start from, in a layer with a norm or without."""
+        init = self.init if normed or self.init_without_norm is None else self.init_without_norm
+        return init(channels)
 
     def start(self, channels: int, key: jax.Array | None = None) -> dict[str, Any]:
         """Start values of the law's own parameters for that many channels; `key` draws those that
@@ -175,8 +190,19 @@ class ForceLaw:
 
     def diagnose(self, params: Mapping[str, Any], y: jax.Array) -> dict[str, jax.Array]:
         """What the law says of a layer with these parameters and values, by name."""
+        gates = self.gates(params, y)
+        spread = {} if gates is None else gate_spread(gates)
         values = y[..., self.order(y.shape[-1])] if self.permutation else y
-        return self.diagnostics(self._given(params, y), values)
+        return {**spread, **self.diagnostics(self._given(params, y), values)}
+
+    def gates(self, params: Mapping[str, Any], y: jax.Array) -> jax.Array | None:
+        """The factors on the channels of each image, [N, C]; None: the law has no gate."""
+        if self.gate is None:
+            return None
+        order = self.order(y.shape[-1])
+        values = y[..., order] if self.permutation else y
+        gates = self.gate(self._given(params, y), values).reshape(-1, y.shape[-1])
+        return gates[:, np.argsort(order)] if self.permutation else gates
 
     def order(self, channels: int) -> np.ndarray:
         """Which channel lies at each place of the ring, [C]."""
@@ -197,6 +223,10 @@ class ForceLaw:
         if self.has_strength:
             given["interaction_strength"] = jnp.asarray(params["interaction_strength"])
         return given
+
+
+def _bind(function: Any, values: Mapping[str, Any]) -> Any:
+    return None if function is None else bind(function, values)
 
 
 _PLACES: dict[str, Place] = {

@@ -17,6 +17,13 @@ from physjax.forces.law import ForceLaw, Params
 from physjax.forces.neighborhood import exponential_sum
 
 _Start = Annotated[float, Field(gt=0, le=1e3)]
+_Length = Annotated[
+    _Start, Field(description="start of lambda, channels by which a weight falls to 1/e")
+]
+_Alpha = Annotated[
+    _Start | None,
+    Field(description="start of alpha; left out: 1, and 0.1 without a norm"),
+]
 
 
 def _force(
@@ -40,18 +47,27 @@ def _force(
 def _init(
     channels: int,
     *,
-    length: Annotated[
-        _Start, Field(description="start of lambda, channels by which a weight falls to 1/e")
-    ] = 2.0,
-    alpha: Annotated[
-        _Start, Field(description="start of alpha; published: 0.1 in networks without a norm")
-    ] = 1.0,
+    length: _Length = 2.0,
+    alpha: _Alpha = None,
     beta: Annotated[_Start, Field(description="start of the exponent")] = 1.0,
     k: Annotated[_Start, Field(description="start of k")] = 1.0,
 ) -> dict[str, np.ndarray]:
     del channels
+    alpha = 1.0 if alpha is None else alpha
     starts = {"log_length": np.log(length), "log_alpha": np.log(alpha), "log_k": np.log(k)}
     return {name: np.asarray(x, np.float32) for name, x in {**starts, "beta": beta}.items()}
+
+
+def _init_without_norm(
+    channels: int,
+    *,
+    length: float = 2.0,
+    alpha: _Alpha = None,
+    beta: float = 1.0,
+    k: float = 1.0,
+) -> dict[str, np.ndarray]:
+    alpha = 0.1 if alpha is None else alpha
+    return _init(channels, length=length, alpha=alpha, beta=beta, k=k)
 
 
 MILLER = ForceLaw(
@@ -60,6 +76,7 @@ MILLER = ForceLaw(
     source="Miller, Chung & Miller, ICLR 2022 (divisive feature normalization in AlexNet)",
     force=_force,
     init=_init,
+    init_without_norm=_init_without_norm,
     place="before_late_norm",
     starts_plain=False,
 )

@@ -197,7 +197,7 @@ def weighted_neighbors(x: jax.Array, weights: jax.Array) -> jax.Array:
 
 
 def gate_spread(gates: jax.Array) -> dict[str, jax.Array]:
-    """What a record says of gates [N, 1, ..., 1, C]: their mean, their standard deviation, and
+    """What a record says of gates [N, C]: their mean, their standard deviation, and
     that between the images, of a channel on average, which a constant factor does not have."""
     by_image = jnp.std(gates, axis=0)
     return {

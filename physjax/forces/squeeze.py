@@ -10,7 +10,7 @@ import numpy as np
 from pydantic import Field
 
 from physjax.forces.law import ForceLaw, Params, Start
-from physjax.forces.neighborhood import channel_means, gate_spread
+from physjax.forces.neighborhood import channel_means
 
 
 def _excess(params: Params, y: jax.Array) -> jax.Array:
@@ -27,8 +27,8 @@ def _force(params: Params, y: jax.Array) -> jax.Array:
     return _excess(params, y).astype(y.dtype) * y
 
 
-def _diagnostics(params: Params, y: jax.Array) -> dict[str, jax.Array]:
-    return gate_spread(1 + _excess(params, y))
+def _gate(params: Params, y: jax.Array) -> jax.Array:
+    return 1 + _excess(params, y)
 
 
 def _init(
@@ -58,7 +58,7 @@ SE = ForceLaw(
     force=_force,
     init=_init,
     place="after_activation",
-    diagnostics=_diagnostics,
+    gate=_gate,
     ordered=False,
     recorded=(),
 )

@@ -29,6 +29,8 @@ from physjax.nn.initializers import BiasInitializer, zero_bias_init
 DIAGNOSTICS = "diagnostics"
 """The collection in which a layer leaves `force_rms` and what else its law says, where a caller
 makes it mutable."""
+GATES = "gates"
+"""Likewise, by the same name: the factors that a law with a gate puts on the channels, [N, C]."""
 
 
 class PhysicsLayer(Conv):
@@ -140,7 +142,7 @@ class PhysicsLayer(Conv):
 
     def _force_params(self, law: ForceLaw) -> dict[str, jax.Array]:
         params = {}
-        for name, value in law.init(self.features).items():
+        for name, value in law.initial(self.features, normed=self.norm is not None).items():
             start = value if callable(value) else partial(_fixed, value)
             params[name] = self.param(name, start)
         if law.has_strength:
@@ -162,6 +164,8 @@ class PhysicsLayer(Conv):
             if self.is_mutable_collection(DIAGNOSTICS):
                 for name, figure in law.diagnose(params, y).items():
                     self._report(name, figure)
+            if law.gate is not None and self.is_mutable_collection(GATES):
+                self.sow(GATES, GATES, law.gates(params, y), reduce_fn=lambda _, new: new)
             return y + jnp.broadcast_to(force, y.shape)
 
     def _report(self, name: str, figure: jax.Array) -> None:

@@ -184,10 +184,46 @@ def draw_confusion(evaluation: Evaluation, fig: Figure) -> None:
     fig.suptitle(heading, wrap=True)
 
 
+def draw_gates(evaluation: Evaluation, fig: Figure) -> None:
+    """A panel for each layer: the mean gate of each class (rows) and channel (columns).
+
+    Channels are sorted by how much they differ between the classes, most first.
+    """
+    record, heading = evaluation
+    if not record.gates:
+        return
+    columns = min(3, len(record.gates))
+    rows = -(-len(record.gates) // columns)
+    fig.set_size_inches(1.6 + 3.6 * columns, 1.0 + 2.6 * rows)
+    panels = fig.subplots(rows, columns, squeeze=False).ravel()
+    for axes in panels[len(record.gates) :]:
+        axes.remove()
+    frames = {layer: pd.DataFrame(means, dtype=float) for layer, means in record.gates.items()}
+    furthest = max(1e-3, max((frame - 1).abs().max(axis=None) for frame in frames.values()))
+    for axes, (layer, frame) in zip(panels, frames.items(), strict=False):
+        order = frame.std().sort_values(ascending=False, kind="stable").index
+        image = axes.imshow(
+            frame[order],
+            cmap="RdBu_r",
+            vmin=1 - furthest,
+            vmax=1 + furthest,
+            aspect="auto",
+            interpolation="nearest",
+        )
+        axes.grid(False)
+        axes.set_title(layer, fontsize="medium")
+        if len(frame) <= 20:
+            axes.set_yticks(range(len(frame)), record.class_names, fontsize="x-small")
+    fig.colorbar(image, ax=panels[: len(record.gates)], label="mean gate (1: as without)")
+    fig.supxlabel("channels, those first that differ most between classes", fontsize="medium")
+    fig.suptitle(heading, wrap=True)
+
+
 FIGURES: dict[str, Callable[[Evaluation, Figure], None]] = {
     "robustness": draw_robustness,
     "calibration": draw_calibration,
     "evaluated_confusion": draw_confusion,
+    "gates": draw_gates,
 }
 """By the name of the file in the run's folder figures/."""
 

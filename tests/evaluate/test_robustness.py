@@ -16,10 +16,12 @@ import pytest
 
 from physjax import data
 from physjax.config import RECIPES, Config, ConfigError
+from physjax.data import augment
 from physjax.evaluate.network import TrainedNetwork, restore
 from physjax.evaluate.record import read_robustness
 from physjax.evaluate.robustness import evaluate
 from physjax.files import Locked
+from physjax.nn.physics import GATES
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
 from physjax.train.checkpoint_errors import CheckpointError
@@ -54,6 +56,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[Path, RunR
     """Runs whose force can be folded and cannot, without and with resistances."""
     folder = tmp_path_factory.mktemp("runs")
     found = {"ring": (folder / "ring", fit(configure(folder, "ring")))}
+    found["own-gate"] = (folder / "own-gate", fit(configure(folder, "own-gate")))
     for law in ("none", "divisive"):
         name = f"{law}-coupled"
         found[name] = (folder / name, fit(configure(folder, law, "coupled")))
@@ -269,3 +272,29 @@ def test_the_ring_is_permuted_after_training(
 def test_a_ring_that_is_none_is_not_permuted(runs: dict[str, tuple[Path, RunRecord]]) -> None:
     with pytest.raises(ConfigError, match="'none' knows no neighbours"):
         evaluate(runs["none-coupled"][0], permuted_rings=1)
+
+
+def test_gates_are_averaged_by_class(
+    runs: dict[str, tuple[Path, RunRecord]], tmp_path: Path
+) -> None:
+    path = shutil.copytree(runs["own-gate"][0], tmp_path / "gated")
+    found = evaluate(path, gates=True)
+    assert read_robustness(path) == found
+    assert list(found.gates) == ["conv1", "conv2", "conv3"]
+    config = RunFolder(path).read_config()
+    dataset = data.load(config.data)
+    result = runs["own-gate"][1].result
+    assert result is not None
+    setup = TrainSetup(config, dataset.info, len(dataset.train))
+    trained = restore(setup, path / "checkpoints", result.steps)
+    info, test = dataset.info, dataset.test
+    one = test.images[test.labels == 3]
+    inputs = augment.preprocess(one, 32, info.mean, info.std, config.augment)
+    _, sown = setup.model().apply(trained, inputs, mutable=[GATES])
+    expected = np.mean(sown[GATES]["conv2"][GATES], 0)
+    assert expected.std() > 0
+    np.testing.assert_allclose(found.gates["conv2"][3], expected, rtol=1e-3)  # type: ignore[arg-type]
+
+    assert "gates.png" in {file.name for file in report_robustness(path)}
+    with pytest.raises(ConfigError, match="'ring' has no gates to look at"):
+        evaluate(runs["ring"][0], gates=True)

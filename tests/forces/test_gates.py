@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import linen as nn
+from jax.test_util import check_grads
 
 from helpers.short import SHORT, build_short, cut
 from physjax.config import ConfigError
@@ -130,6 +131,21 @@ def test_miller_by_the_published_formula(
     np.testing.assert_allclose(found, divided(y, length, alpha, beta, k), rtol=2e-5, atol=1e-6)
 
 
+@pytest.mark.parametrize(("norm", "alpha"), [(NORM, 1.0), (None, 0.1)])
+def test_millers_gain_starts_as_published_with_a_norm_and_without(norm: Any, alpha: float) -> None:
+    images = jnp.zeros((1, 4, 4, 3))
+
+    def start(law: Any) -> float:
+        layer = PhysicsLayer(4, law=law, norm=norm)
+        return float(np.exp(layer.init(jax.random.key(0), images)["params"]["log_alpha"]))
+
+    assert start("miller") == pytest.approx(alpha)
+    assert start(LAWS["miller"].configured({"alpha": 0.5, "k": 2.0})) == pytest.approx(0.5)
+    assert "alpha (a number > 0, <= 1000; default None): start of alpha" in str(
+        LAWS["miller"].settings["alpha"]
+    )
+
+
 def test_miller_without_its_divisor_is_the_square() -> None:
     params = {**LAWS["miller"].start(4), "beta": np.float32(0)}
     np.testing.assert_allclose(LAWS["miller"](params, IMAGE), LAWS["square"]({}, IMAGE), rtol=1e-6)
@@ -150,6 +166,26 @@ def test_weighted_neighbours_go_round_a_small_ring_as_often_as_they_must() -> No
     np.testing.assert_array_equal(
         weighted_neighbors(jnp.array([1.0, 2.0]), weights), [10101 + 2020, 20202 + 1010]
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "own"),
+    [
+        ("ring-gate", {"standardize": True, "radius": 2, "gain": 3.0}),
+        ("ring-gate", {"per_channel": True, "permute": 1}),
+        ("energy-gate", {"per_channel": True, "radius": 2, "kappa": 0.3}),
+        ("se", {"reduction": 2}),
+        ("miller", {"length": 0.7, "beta": 0.6, "reach": 2}),
+    ],
+)
+def test_gradients_through_the_pixels_with_other_settings(name: str, own: dict[str, Any]) -> None:
+    """Against finite differences, in double precision; other tests have the default settings."""
+    law, rng = LAWS[name].configured(own), np.random.default_rng(2)
+    with jax.enable_x64(True):
+        y = jnp.asarray(rng.uniform(0.2, 2, (2, 3, 2, 5)))
+        start = law.start(5)
+        params = {k: jnp.asarray(v + 0.3 * rng.normal(size=np.shape(v))) for k, v in start.items()}
+        check_grads(lambda p, y: y + law(p, y), (params, y), order=1, modes=["rev"])
 
 
 @pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n].ordered])
@@ -181,6 +217,40 @@ def test_a_permuted_spring_folds() -> None:
     plain = PhysicsLayer(6, law="none", algorithm="direct")
     y = layer.apply({"params": params}, images)
     np.testing.assert_allclose(plain.apply({"params": folded}, images), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", [n for n in LAWS if not LAWS[n].ordered])
+def test_a_law_without_order_commutes_with_every_permutation(name: str) -> None:
+    law, rng = LAWS[name], np.random.default_rng(0)
+    y = jnp.asarray(rng.normal(size=(2, 2, 2, 8)), jnp.float32)
+    params = {k: v + rng.normal(size=np.shape(v)) for k, v in law.start(8).items()}
+    order = rng.permutation(8)
+    moved = {k: v[..., order] if v.shape[-1:] == (8,) else v for k, v in params.items()}
+    force = jnp.broadcast_to(law(params, y), y.shape)
+    np.testing.assert_allclose(
+        jnp.broadcast_to(law(moved, y[..., order]), y.shape), force[..., order], atol=1e-5
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in LAWS if LAWS[n].gate is not None])
+@pytest.mark.parametrize("permute", [0, 2])
+def test_a_gate_is_what_the_force_multiplies_by(name: str, permute: int) -> None:
+    law = LAWS[name]
+    if law.ordered:
+        law = law.configured({"permute": permute, "per_channel": True})
+    rng = np.random.default_rng(0)
+    y = jnp.asarray(rng.normal(size=(3, 2, 2, 6)), jnp.float32)
+    params = {k: v + rng.normal(size=np.shape(v)) for k, v in law.start(6).items()}
+    factors = law.gates(params, y)
+    assert factors is not None
+    assert factors.shape == (3, 6)
+    expected = y * factors.reshape(3, 1, 1, 6)
+    np.testing.assert_allclose(y + law(params, y), expected, rtol=1e-4, atol=1e-5)
+    assert np.abs(factors - 1).max() > 0.1
+
+
+def test_a_law_without_a_gate_has_no_gates() -> None:
+    assert LAWS["miller"].gates(LAWS["miller"].start(4), IMAGE) is None
 
 
 @pytest.mark.parametrize("name", ["own-gate", "se", "square", "none"])

@@ -78,6 +78,7 @@ def load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Load:
         ("FACTOR = 3.0", "FACTOR = 4.0"),  # a constant in a module beside it
         ("math.pi", "math.e"),
         ("force=force)", 'force=force, form="linear")'),  # what the law declares
+        ("force=force)", 'force=force, place="after_activation")'),
         ("import math", "import cmath as math"),
     ],
 )
@@ -98,6 +99,7 @@ def test_what_is_computed_changes_the_hash(load: Load, old: str, new: str) -> No
         ("def elsewhere(y):\n    return y", "def elsewhere(y):\n    return 2 * y"),
         ("def unused(y):\n    return y", "def unused(y):\n    return -y"),
         ('equation="2 y"', 'equation="twice y"'),
+        ("force=force)", "force=force, ordered=False, recorded=())"),  # says what it computes
     ],
 )
 def test_words_layout_and_other_code_do_not(load: Load, old: str, new: str) -> None:

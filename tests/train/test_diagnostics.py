@@ -11,6 +11,7 @@ from physjax.forces import get_law
 from physjax.nn.physics import DIAGNOSTICS, PhysicsLayer
 from physjax.rules import RULES
 from physjax.train.diagnostics import diagnostics, law_parameters
+from physjax.train.predict import _merged
 
 pytestmark = pytest.mark.quick_compile
 
@@ -77,3 +78,12 @@ def test_a_gate_reports_its_spread() -> None:
     (figures,) = applied("ring-gate", 0.5).values()
     assert set(figures) == {"force_rms", "gate_mean", "gate_sd", "gate_image_sd"}
     assert 0 < figures["gate_image_sd"] < figures["gate_sd"]
+
+
+def test_figures_of_several_devices_are_merged() -> None:
+    """Forces by their squares; whatever else a law says by the mean, with its sign."""
+    shares = jnp.array([3.0, -5.0])
+    figures = {"conv": {"force_rms": shares, "gate_mean": shares}}
+    merged = jax.vmap(lambda f: _merged(f, "devices"), axis_name="devices")(figures)
+    np.testing.assert_allclose(merged["conv"]["force_rms"], np.sqrt(17.0), rtol=1e-6)
+    np.testing.assert_allclose(merged["conv"]["gate_mean"], -1.0)
