@@ -4,12 +4,12 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 # Of pyproject.toml: `test,cuda` for NVIDIA GPUs, `test,tpu` for TPUs; with `test,bench` the tests
-# that compare with PyTorch run too. Once chosen they stay, until others are named.
+# that compare with PyTorch run too, with `test,docs` one can `make docs`. Once chosen they stay, until others are named.
 EXTRAS ?= $(or $(shell cat $(VENV)/extras 2>/dev/null),test)
 comma := ,
 STAMP := $(VENV)/installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: run cost smoke test test-fast lint types setup clean
+.PHONY: run cost smoke test test-fast lint types docs setup clean
 
 run: cost setup
 	$(BIN)/python experiments/run.py --model physics $(ARGS)
@@ -37,6 +37,10 @@ lint: setup
 
 types: setup
 	$(BIN)/mypy
+
+# The site, in build/site; needs the extra `docs`. A warning is an error.
+docs: setup
+	$(BIN)/sphinx-build --quiet --fail-on-warning --keep-going -b html -c docs/site . build/site
 
 setup: $(STAMP)
 

@@ -14,12 +14,14 @@ from typing import Any
 
 from harness import physjax_side
 from harness.measuring import Contestant, announce, options, race, write
+from physjax.forces import LAWS
 
 
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--model", default="alexnet", help="a name in physjax.models.MODELS")
-    parser.add_argument("--laws", nargs="+", default=["ring", "spring", "divisive", "lrn"])
+    laws = [name for name in LAWS if name != "none"]
+    parser.add_argument("--laws", nargs="+", default=laws)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--turns", type=int, default=12, help="in each round")
     parser.add_argument("--rounds", type=int, default=4)

@@ -10,6 +10,10 @@ class UserError(ValueError):
     """Something asked for cannot be done; the message names it and the way out."""
 
 
+class Incomplete(UserError):
+    """A part of what was asked for could not be done, and the rest is done."""
+
+
 class NotFinite(ArithmeticError):
     """Something that must be a number became infinite or not a number.
 

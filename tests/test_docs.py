@@ -249,3 +249,23 @@ def test_the_network_of_resistors_that_the_docs_train() -> None:
     space = example("docs/resistive.md", "net")
     assert space["net"].conductances.shape == (16,)
     assert resistive.evaluate(space["trained"], space["task"]).squared_error < 1e-20
+
+
+@pytest.mark.slow
+def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The notebook as it stands, in a kernel of its own; it says what its stored outputs say."""
+    nbformat = pytest.importorskip("nbformat", reason="install the extra `docs`")
+    nbclient = pytest.importorskip("nbclient", reason="install the extra `docs`")
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # the kernel shows its figures
+    notebook = nbformat.read(ROOT / "docs" / "tutorial.ipynb", 4)
+    stored = [cell.get("outputs", []) for cell in notebook.cells]
+    client = nbclient.NotebookClient(
+        notebook, timeout=1200, resources={"metadata": {"path": str(tmp_path)}}
+    )
+    client.execute()
+    made = [cell.get("outputs", []) for cell in notebook.cells]
+    assert sum("image/png" in o.get("data", {}) for own in made for o in own) == 2
+    assert not [o for own in made for o in own if o.get("name") == "stderr"]
+    # Numbers differ from processor to processor; what kind of outputs there are does not.
+    assert [len(own) > 0 for own in made] == [len(own) > 0 for own in stored]
+    assert "95 % interval" in made[-2][-1]["text"]

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # SLURM: one run over several nodes, with all GPUs of each.
 #
-#     sbatch --nodes=4 experiments/jobs/slurm_hosts.sh --model resnet50 --runs-dir /shared/runs
+#     sbatch --nodes=4 experiments/jobs/slurm_hosts.sh --model resnet18 --runs-dir /shared/runs
 #
 # Submit it from the checkout. The checkout, the data and --runs-dir lie where all nodes see them.
 # Options of sbatch go before the file's name, those of `physjax train` behind it.

@@ -2,7 +2,7 @@
 # Cloud TPU VM: one run on a slice, the same command on all its hosts; made anew when it is lost.
 #
 #     TPU=my-slice ZONE=europe-west4-b TYPE=v5litepod-16 SHARED=/mnt/shared \
-#         experiments/jobs/tpu_vm.sh --model resnet50
+#         experiments/jobs/tpu_vm.sh --model resnet18
 #
 # It runs where `gcloud` is set up, as long as the training does. All options go to `physjax train`.
 set -eu

@@ -6,7 +6,7 @@ run.predict(images)
 run = physjax.load_run("runs/...")
 """
 
+from physjax.api.fitting import fit, load_run
 from physjax.api.run import Run
-from physjax.api.training import fit, load_run
 
 __all__ = ["Run", "fit", "load_run"]

@@ -12,14 +12,16 @@ import numpy.typing as npt
 
 from physjax import runtime
 from physjax.config import Config, ConfigError
-from physjax.data import DATASETS, Dataset
+from physjax.data import Dataset, DatasetInfo
 from physjax.data.arrays import as_images, check_labels
+from physjax.data.images import read_images
 from physjax.plotting import PNG, Format
 from physjax.records import RecordError, Result, RunFolder, RunRecord
 
 if TYPE_CHECKING:
     from physjax.evaluate.network import TrainedNetwork
     from physjax.evaluate.record import RobustnessRecord
+    from physjax.export import PortableNetwork
     from physjax.train.metrics import ClassificationMetrics
     from physjax.train.predict import Views
     from physjax.train.setup import TrainSetup
@@ -68,6 +70,11 @@ class Run:
         """Of the columns that :meth:`predict` gives."""
         return self.result.data.class_names
 
+    @property
+    def info(self) -> DatasetInfo:
+        """What the network must know of images: their size, mean and deviation, the classes."""
+        return self._setup.info
+
     @functools.cached_property
     def variables(self) -> dict[str, Any]:
         """`params` and, with a norm, `batch_stats`, as they were trained: the moving averages where
@@ -100,20 +107,31 @@ class Run:
 
         return TrainedNetwork(self._setup, self.variables)
 
-    def predict(self, images: npt.ArrayLike, tta: Views = "none") -> npt.NDArray[np.float64]:
+    def predict(
+        self, images: npt.ArrayLike | str | Path | Sequence[str | Path], tta: Views = "none"
+    ) -> npt.NDArray[np.float64]:
         """Class probabilities, float64 [N, K].
 
         Args:
-          images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most 32; smaller ones
-            get a black border, as the images of the data sets do.
+          images: uint8 [N, H, W], [N, H, W, 1] or [N, H, W, 3], H and W at most what the network
+            was trained on, most often 32; smaller ones get a black border, as the images of the
+            data sets do. Or the path of an image file of any size, or several
+            (`physjax.data.images`).
           tta: test-time augmentation: `mirror` averages over both mirror images, `mirror+shift`
             over those moved by a pixel to two corners too.
 
         Raises:
-          DataError: images that do not fit.
+          DataError: images that do not fit; a file that is no image, by its name.
           ConfigError: `tta` for images whose mirror image shows no such class.
         """
-        return np.exp(self._network.log_probabilities(as_images(images), tta))
+        return np.exp(self._network.log_probabilities(self._as_images(images), tta))
+
+    def _as_images(self, images: Any) -> npt.NDArray[np.uint8]:
+        if isinstance(images, str | Path):
+            images = [images]
+        if isinstance(images, Sequence) and images and isinstance(images[0], str | Path):
+            return read_images(images, self.info.native, self.info.image_size)
+        return as_images(images, self.info.image_size)
 
     @overload
     def evaluate(
@@ -158,11 +176,11 @@ class Run:
                 raise ConfigError("images and labels go together: give both, or neither")
             if corruptions:
                 raise ConfigError("corruptions are of the run's own test images; leave them out")
-            array = as_images(images)
+            array = self._as_images(images)
             known = check_labels(labels, len(array), len(self.class_names))
             log_probabilities = self._network.log_probabilities(array, tta)
             return classification_metrics(log_probabilities, known, len(self.class_names))
-        if self._dataset is None and self.result.data.name not in DATASETS:
+        if self._dataset is None and self.result.data.source == "arrays":
             raise ConfigError(
                 f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "
                 "images and labels, or load_run(..., dataset=...)"
@@ -171,10 +189,38 @@ class Run:
             self.path,
             tta=tta,
             dataset=self._dataset,
-            data_dir=data_dir or self.config.data.data_dir,
+            data_dir=data_dir,
             corruptions=corruptions,
             other_code=self._other_code,
         )
+
+    def portable(self, *, merge: bool = True) -> PortableNetwork:
+        """The network as it leaves physjax, with its preprocessing (`physjax.export`).
+
+        Args:
+          merge: fold its forces, where they can be folded.
+        """
+        from physjax.export import network_of_run
+
+        return network_of_run(self._setup, self.variables, self.record, merge=merge)
+
+    def export(self, to: str, path: str | Path | None = None, *, merge: bool = True) -> Path:
+        """Write the network in a format, and a model card beside it; the file.
+
+        Args:
+          to: a name in `physjax.export.EXPORTS`: stablehlo, onnx, safetensors, torch.
+          path: of the file; None: export/model.<ending> in the run's folder.
+          merge: fold its forces, where they can be folded.
+
+        Raises:
+          ConfigError: there is no such format.
+          ExportError: the format cannot hold the network, or needs what is not installed.
+        """
+        from physjax.export import EXPORTS, write_export
+
+        suffix = EXPORTS.get_named(to).suffix
+        target = self.path / "export" / f"model{suffix}" if path is None else Path(path)
+        return write_export(self.portable(merge=merge), to, target)[0]
 
     def report(self, formats: Sequence[Format] = PNG) -> list[Path]:
         """Draw the figures of the run into its folder; their files."""
@@ -198,7 +244,6 @@ class Run:
             inspect(
                 run.path,
                 dataset=run._dataset,
-                data_dir=run.config.data.data_dir,
                 other_code=run._other_code,
             )
         write_page([self.path, *(run.path for run in others)], Path(output))

@@ -10,6 +10,8 @@ COMMANDS = {
     "study": "run a study: models x laws x data sets x seeds, tables, figures",
     "evaluate": "evaluate a trained run: clean, corrupted, calibration, classes",
     "report": "write an HTML page about runs and studies, to look at",
+    "predict": "say what a trained run sees on image files",
+    "export": "take a trained network out: StableHLO, ONNX, safetensors, PyTorch",
     "prepare": "prepare a data set in a TFDS folder, without TensorFlow",
     "resistive": "train networks of resistors by the paper's Eq. (1) and its kin",
 }

@@ -24,7 +24,7 @@ from physjax.config import (
     recipe,
     to_dict,
 )
-from physjax.errors import Interrupted, NotFinite, UserError
+from physjax.errors import Incomplete, Interrupted, NotFinite, UserError
 from physjax.forces import LAWS
 from physjax.optimizers import OPTIMIZERS
 from physjax.rules import RULES
@@ -130,14 +130,17 @@ def dump(config: Config) -> str:
 def exit_code(job: Callable[[], None]) -> int:
     """Do `job`, and say on stderr what a user should know where it cannot be done.
 
-    0: done; 1: the training diverged; 2: it cannot be done as asked; 143: a batch system's signal
-    or the time limit came; 128 + n: ended by signal n.
+    0: done; 1: the training diverged, or a part could not be done; 2: it cannot be done as asked;
+    143: a batch system's signal or the time limit came; 128 + n: ended by signal n.
     """
     # No command shows a window. An inherited backend, of a notebook, may not even be installed.
     os.environ["MPLBACKEND"] = "agg"
     with output.settled(), signals.interrupts_kept():
         try:
             job()
+        except Incomplete as error:
+            print(error, file=sys.stderr)
+            return 1
         except UserError as error:
             print(f"error: {error}", file=sys.stderr)
             return 2

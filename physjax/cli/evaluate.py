@@ -2,9 +2,11 @@
 
     physjax evaluate runs/mine
     physjax evaluate runs/mine --tta mirror --corruptions blur jpeg
+    physjax evaluate runs/mine --permute-ring 5
 
 The first is one pass over the images as they are; --corruptions adds corrupted images, each in five
-severities: those named, or all seven kinds.
+severities: those named, or all seven kinds. --permute-ring gives the channels other neighbours than
+those that they were trained with.
 """
 
 from __future__ import annotations
@@ -17,11 +19,13 @@ import tyro
 
 from physjax import runtime
 from physjax.cli import options
+from physjax.config import ConfigError
 
 Corruption = Literal[
     "gaussian noise", "blur", "brightness", "contrast", "jpeg", "occlusion", "shift"
 ]
 Format = Literal["png", "svg", "pdf"]
+MOST_RINGS = 1000
 
 
 @dataclass(frozen=True)
@@ -34,18 +38,23 @@ class Command:
     """Average the probabilities over views of each image."""
     corruptions: tuple[Corruption, ...] | None = None
     """Corrupted images too, in five severities each: these, or without a name all of them."""
+    permute_ring: Annotated[int, tyro.conf.arg(metavar="N")] = 0
+    """Evaluate with the channels in N random orders on the ring, too: do neighbours matter?"""
     plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A file or module with what the run needs from outside, where the recorded one has moved."""
     other_code: bool = False
     """Evaluate also where the law's or the base model's code is not what was trained."""
     data_dir: str | None = None
-    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """Where the images are. None: as for training, else $TFDS_DATA_DIR, else
+    ~/tensorflow_datasets."""
     figure_format: tuple[Format, ...] = ("png",)
     """Of the figures: one file each for every format named."""
 
 
 def main() -> None:
     command = options.parse(Command, description=__doc__)
+    if not 0 <= command.permute_ring <= MOST_RINGS:
+        raise ConfigError(f"--permute-ring is {command.permute_ring}; it must be 0 to {MOST_RINGS}")
     runtime.configure(restart=True)
     runtime.require_devices()
 
@@ -59,6 +68,7 @@ def main() -> None:
         tta=command.tta,
         data_dir=command.data_dir,
         corruptions=tuple(CORRUPTIONS) if command.corruptions == () else command.corruptions or (),
+        permuted_rings=command.permute_ring,
         plugins=command.plugin,
         other_code=command.other_code,
         log=print,

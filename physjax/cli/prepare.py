@@ -16,7 +16,7 @@ from typing import Annotated
 from physjax.cli import options
 from physjax.data import DATASETS, prepare
 
-PREPARABLE = tuple(name for name, spec in DATASETS.items() if spec.load is None)
+PREPARABLE = tuple(name for name, spec in DATASETS.items() if spec.archives)
 
 
 @dataclass(frozen=True)

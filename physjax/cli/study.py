@@ -63,6 +63,10 @@ class Command:
     study together. No run is made twice; the last to end makes the tables."""
     report: bool = False
     """Run nothing; make tables and figures of the records there are."""
+    power: bool = False
+    """Run nothing; say what the pairs there are could have shown, and how many an effect needs."""
+    effects: Annotated[tuple[float, ...], tyro.conf.arg(metavar="POINTS")] = (0.1, 0.2, 0.3, 0.5)
+    """With --power: the effects, in percentage points of accuracy."""
     time_limit: options.Duration = None
     """Save and stop in time to have ended so long after the start, with exit code 143: 5400
     (seconds), 90m, 2:30:00."""
@@ -76,7 +80,8 @@ class Command:
     """Studies lie below it: what is committed."""
     runs_dir: Path = Path("runs")
     data_dir: str | None = None
-    """TFDS folder. None: $TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+    """TFDS folder, or that of the data set `folder`, or the file of `npz`. None: $TFDS_DATA_DIR,
+    else ~/tensorflow_datasets."""
     devices: int | None = None
     """How many local devices to use; None: all."""
 
@@ -111,7 +116,15 @@ def main() -> None:
     command = options.parse(Command, description=__doc__)
     name = command.name if command.name is not None or command.grid is None else command.grid.stem
     name = options.folder_name("study" if name is None else name, "--name")
-    study = find_grid(command, StudyFolder(command.results_dir / name))
+    folder = command.results_dir / name
+    study = find_grid(command, StudyFolder(folder))
+    if command.power:
+        from physjax.report.power import report_power
+
+        if any(not 0 < effect <= 100 for effect in command.effects) or not command.effects:
+            raise ConfigError("--effects are percentage points above 0, e.g. 0.2")
+        print(report_power(folder, command.effects), end="")
+        return
     shard = None if command.shard is None else Shard.parse(command.shard)
 
     if not command.report:
@@ -143,9 +156,9 @@ def main() -> None:
     with contextlib.ExitStack() as alone:
         if shard is not None:
             # Of two that end at the same time one waits for the other.
-            alone.enter_context(files.exclusive_lock(command.results_dir / name, "study", 600.0))
+            alone.enter_context(files.exclusive_lock(folder, "study", 600.0))
         for path in report_study(
-            command.results_dir / name,
+            folder,
             command.figure_format,
             latex=command.latex,
             paper=command.paper,

@@ -32,7 +32,7 @@ def main() -> None:
     elif command.summary:
         runtime.require_devices()
         config = loop.resolve(command.config)
-        classes = data.DATASETS[config.data.dataset].num_classes
+        classes = len(data.class_names(config.data))
         print(summary(config.model, classes, config.optim.batch_size))
     else:
         from physjax.report.run import report_run

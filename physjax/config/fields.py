@@ -29,16 +29,20 @@ class DataConfig:
     """Which images, and from where."""
 
     dataset: Annotated[Word, Trait(not_in_study="it is an axis of the grid: datasets")] = "auto"
-    """A name in `physjax.data.DATASETS`, or `auto`: CIFAR-10 where it can be had, else digits."""
+    """A name in `physjax.data.DATASETS`, that of an image data set in the TFDS folder, or `auto`:
+    CIFAR-10 where it can be had, else digits."""
     data_dir: Annotated[
         PathText | None, Trait(incidental=True, not_in_study=BY_FLAG.format("--data-dir"))
     ] = None
-    """TFDS folder. None: $TFDS_DATA_DIR, else TFDS's default (~/tensorflow_datasets)."""
+    """TFDS folder; of the data set `folder` the folder of images, of `npz` the file. None:
+    $TFDS_DATA_DIR, else TFDS's default (~/tensorflow_datasets)."""
     cache_dir: Annotated[
         PathText | None,
         Trait(incidental=True, not_in_study="it belongs to a machine: set $PHYSJAX_CACHE"),
     ] = None
     """Folder of the decoded-image cache. None: $PHYSJAX_CACHE, else ~/.cache/physjax."""
+    image_size: Annotated[int, Field(ge=32, le=1024)] | None = None
+    """Side in pixels that images of one's own are resized to. None: what the network sees."""
     train_examples: Count | None = None
     """Use only this many training images, equally many of each class. None: all."""
     test_examples: Count | None = None

@@ -14,13 +14,14 @@ DATASETS: "Registry[DatasetSpec]" = Registry(
     dict.fromkeys(
         ("cifar10", "cifar100", "svhn_cropped", "mnist", "fashion_mnist", "digits"),
         "physjax.data.catalog",
-    ),
+    )
+    | {"folder": "physjax.data.image_folder", "npz": "physjax.data.npz"},
 )
 """By name; the catalog is imported when a data set is first asked for."""
 
 with epy.lazy_api_imports(globals()):
     from physjax.data.arrays import from_arrays
-    from physjax.data.loading import load, resolve, select
+    from physjax.data.loading import class_names, find_spec, load, resolve, select
     from physjax.data.preparing import prepare
     from physjax.data.spec import DatasetSpec
     from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
@@ -32,6 +33,8 @@ __all__ = [
     "DatasetInfo",
     "DatasetSpec",
     "Split",
+    "class_names",
+    "find_spec",
     "fingerprint",
     "from_arrays",
     "load",

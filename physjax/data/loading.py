@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from physjax.config import ConfigError, DataConfig
 from physjax.data import DATASETS
-from physjax.data.arrays import check_split
 from physjax.data.cache import cached
 from physjax.data.download import unreachable_reason
+from physjax.data.own import load_own
+from physjax.data.pixels import check_split
 from physjax.data.preparing import prepare
 from physjax.data.provenance import title_and_notice
 from physjax.data.spec import DatasetSpec
 from physjax.data.split import hold_out, take_stratified
+from physjax.data.tfds_any import tfds_spec
 from physjax.data.tfds_folder import data_folder, find_prepared, read_prepared
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 
@@ -31,13 +33,51 @@ def resolve(config: DataConfig) -> str:
     return _choose(config)[0]
 
 
+def find_spec(config: DataConfig) -> DatasetSpec:
+    """The entry of the data set that a config names: of the table, or for one in the TFDS folder.
+
+    Raises:
+      DataError: there is none.
+    """
+    try:
+        return DATASETS.get_named(config.dataset)
+    except ConfigError as error:
+        spec = tfds_spec(config.dataset, config.data_dir)
+        if spec is None:
+            raise DataError(
+                f"{error}; or auto; or the name of one in the TFDS folder "
+                f"{data_folder(config.data_dir)}"
+            ) from None
+        return spec
+
+
+def is_own(config: DataConfig) -> bool:
+    """Whether a config names images of one's own, which are resized to `config.image_size`."""
+    if config.dataset == "auto":
+        return False
+    try:
+        return find_spec(config).layout == "own"
+    except DataError:
+        return False
+
+
+def class_names(config: DataConfig) -> tuple[str, ...]:
+    """Of the data set that a config names; its images are not decoded. Raises DataError."""
+    name = resolve(config)
+    spec = DATASETS[name] if name != config.dataset else find_spec(config)
+    return spec.class_names if spec.find is None else spec.find(config).class_names
+
+
 def _choose(config: DataConfig) -> tuple[str, str]:
     """The data set's name, and for a stand-in why CIFAR-10 cannot be had."""
     if config.dataset != "auto":
-        try:
-            return DATASETS.get_named(config.dataset).name, ""
-        except ConfigError as error:
-            raise DataError(f"{error}; or auto") from None
+        spec = find_spec(config)
+        if config.image_size is not None and spec.layout != "own":
+            raise DataError(
+                f"image_size is {config.image_size}, which does nothing: images of {spec.name} are "
+                "stored in 32x32 pixels, and resized on the device to what the network sees"
+            )
+        return spec.name, ""
     spec = DATASETS[FIRST_CHOICE]
     if find_prepared(spec, config.data_dir):
         return FIRST_CHOICE, ""
@@ -56,6 +96,8 @@ def load(config: DataConfig) -> Dataset:
         that cannot be cut. The message names the path or the number and the ways out.
     """
     name, reason = _choose(config)
+    if name == config.dataset and (own := find_spec(config)).layout == "own":
+        return select(load_own(own, config), config)
     if DATASETS[name].load is not None:
         return select(_load_embedded(DATASETS[name], config, reason), config)
     try:
@@ -167,5 +209,6 @@ def _assemble(
         source=source,
         fingerprint=mark,
         notice=notice,
+        native=spec.native,
     )
     return Dataset(train, test, info)

@@ -55,8 +55,8 @@ def prepare(
         folder that cannot be written. Then nothing is left behind but whole downloaded archives.
     """
     spec = DATASETS.get(name)
-    if spec is None or spec.layout == "embedded":
-        known = ", ".join(s.name for s in DATASETS.values() if s.layout != "embedded")
+    if spec is None or not spec.archives:
+        known = ", ".join(s.name for s in DATASETS.values() if s.archives)
         raise DataError(f"{name!r} cannot be prepared; those that can: {known}")
     return prepare_spec(spec, data_dir, archive, unverified)
 

@@ -37,6 +37,18 @@ def hold_out(train: Split, fraction: float) -> tuple[Split, Split | None]:
     return _select(train, np.sort(rest)), _select(train, np.sort(aside))
 
 
+def split_off(labels: np.ndarray, fraction: float) -> tuple[np.ndarray, np.ndarray]:
+    """Indices of what stays and what is split off, a fraction of each class, at least one of it.
+
+    Always the same for the same labels. Each class must have two examples.
+    """
+    generator, aside = np.random.default_rng(SEED), np.zeros(len(labels), bool)
+    for label in np.unique(labels):
+        members = generator.permutation(np.flatnonzero(labels == label))
+        aside[members[: max(1, round(fraction * len(members)))]] = True
+    return np.flatnonzero(~aside), np.flatnonzero(aside)
+
+
 def take_stratified(
     split: Split, count: int, num_classes: int, field: str = "train_examples"
 ) -> Split:

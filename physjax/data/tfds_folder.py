@@ -15,7 +15,7 @@ import numpy.typing as npt
 from PIL import Image
 from PIL.PngImagePlugin import PngImageFile
 
-from physjax.data.arrays import check_split, to_rgb32
+from physjax.data.pixels import check_split, to_rgb
 from physjax.data.raw import check_names
 from physjax.data.shards import FORMATS, read_shard
 from physjax.data.spec import DatasetSpec
@@ -98,7 +98,7 @@ def read_layout(spec: DatasetSpec, folder: Path) -> Layout:
         if not any(folder.iterdir()):
             raise DataError(f"{folder} is empty: delete it, or name another with --data-dir")
         raise DataError(f"{folder} is incomplete: it has no dataset_info.json; {remedy}")
-    info = _read_json(path, remedy)
+    info = read_json(path, remedy)
     try:
         named = f"{info['name']}/{info['version']}"
         splits = {str(split["name"]): split for split in info["splits"]}
@@ -118,7 +118,7 @@ def read_layout(spec: DatasetSpec, folder: Path) -> Layout:
                 "in another folder, and name that with --data-dir"
             )
         train, test = (
-            _shards(spec, folder, splits[name], file_format) for name in ("train", "test")
+            shards_of(spec.name, folder, splits[name], file_format) for name in ("train", "test")
         )
     except (KeyError, TypeError, AttributeError, ValueError, OverflowError) as error:
         if isinstance(error, DataError):
@@ -138,13 +138,13 @@ def read_layout(spec: DatasetSpec, folder: Path) -> Layout:
                 raise DataError(f"{shard.path} is missing; {remedy}")
     labels = folder / "label.labels.txt"
     if labels.is_file():
-        names = _read_text(labels, remedy).split("\n")
+        names = read_text(labels, remedy).split("\n")
         check_names(spec, names[:-1] if names[-1] == "" else names, str(labels))
     return Layout(file_format, train, test)
 
 
-def _shards(
-    spec: DatasetSpec, folder: Path, split: dict[str, Any], file_format: str
+def shards_of(
+    dataset: str, folder: Path, split: dict[str, Any], file_format: str
 ) -> tuple[Shard, ...]:
     """The files of a split by TFDS's template, e.g. cifar10-train.tfrecord-00000-of-00001."""
     counts = [int(count) for count in split["shardLengths"]]
@@ -155,7 +155,7 @@ def _shards(
     for index, count in enumerate(counts):
         name = template
         for field, value in {
-            "{DATASET}": spec.name,
+            "{DATASET}": dataset,
             "{SPLIT}": str(split["name"]),
             "{FILEFORMAT}": file_format,
             "{SHARD_X_OF_Y}": f"{index:05d}-of-{len(counts):05d}",
@@ -169,9 +169,10 @@ def _shards(
     return tuple(shards)
 
 
-def _read_json(path: Path, remedy: str) -> dict[str, Any]:
+def read_json(path: Path, remedy: str) -> dict[str, Any]:
+    """The object in a JSON file. Raises DataError, which ends with the remedy."""
     try:
-        content = json.loads(_read_text(path, remedy))
+        content = json.loads(read_text(path, remedy))
     except (ValueError, RecursionError) as error:
         if isinstance(error, DataError):
             raise
@@ -181,7 +182,8 @@ def _read_json(path: Path, remedy: str) -> dict[str, Any]:
     return content
 
 
-def _read_text(path: Path, remedy: str) -> str:
+def read_text(path: Path, remedy: str) -> str:
+    """A small text file. Raises DataError, which ends with the remedy."""
     try:
         with path.open("rb") as file:
             data = file.read(LARGEST_INFO + 1)
@@ -229,7 +231,7 @@ def _read_shard(spec: DatasetSpec, shard: Shard, file_format: str, split: str) -
                 raise ValueError(f"a label is {label}, of {spec.num_classes} classes")
             files.append(image)
             labels.append(label)
-        images = to_rgb32(decode_pngs(files, spec.native_shape))
+        images = to_rgb(decode_pngs(files, spec.native_shape))
     except Exception as error:
         if isinstance(error, OSError) and error.errno:  # no permission, or a failing disk
             raise DataError(f"{shard.path} cannot be read: {error.strerror}") from error

@@ -20,7 +20,7 @@ class Split:
     """Images and their labels, in a fixed order."""
 
     images: npt.NDArray[np.uint8]
-    """[N, 32, 32, 3]; grey images have three equal channels."""
+    """[N, S, S, 3], S = 32 but for images of one's own; grey ones have three equal channels."""
     labels: npt.NDArray[np.int32]
     """[N], from 0."""
 
@@ -50,6 +50,11 @@ class DatasetInfo:
     """SHA-256 of the decoded pixels and labels of both whole splits (`fingerprint`)."""
     notice: str
     """One line that the user must not miss, e.g. of a stand-in; else empty."""
+    image_size: int = 32
+    """Side S in pixels of the images."""
+    native: tuple[int, int, int] = (32, 32, 3)
+    """Height, width and channels before a black border made the images S x S, and copies of a grey
+    channel three: what an image from elsewhere is first brought to."""
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,12 @@ class TrainedNetwork:
         if self.folded:
             variables = fold(variables, law, connection)
         self._setup, self._variables = setup, place(setup, variables)
-        self._predictors: dict[Views, Predictor] = {}
+        self._predictors: dict[tuple[Views, int], Predictor] = {}
 
     def log_probabilities(
         self, images: npt.NDArray[np.uint8], tta: Views = "none"
     ) -> npt.NDArray[np.float64]:
-        """Logarithms of class probabilities, [N, K], for images uint8 [N, 32, 32, 3].
+        """Logarithms of class probabilities, [N, K], for images uint8 [N, S, S, 3].
 
         Args:
           images: of any number; batches of one size are made of them.
@@ -78,13 +78,24 @@ class TrainedNetwork:
         Raises:
           ConfigError: `tta` mirrors images whose mirror image shows no such class.
         """
-        if tta not in self._predictors:
-            self._predictors[tta] = Predictor(
-                self._setup, self._variables, tta=tta, folded=self.folded
-            )
-        predictor = self._predictors[tta]
+        predictor = self._predictor(len(images), tta)
         batches = predictor.batches(images)
         return predictor.log_probabilities(self._variables, batches, len(images))[0]
+
+    def _predictor(self, count: int, tta: Views) -> Predictor:
+        """One whose batches are hardly larger than `count` images, of those there are if it can be.
+
+        Else a single image would be computed as many times as the run evaluates at once.
+        """
+        most = self._setup.config.run.eval_batch_size
+        least = min(count, most)
+        sizes = [size for views, size in self._predictors if views == tta and size >= least]
+        size = min(sizes, default=min(most, 1 << max(least - 1, 0).bit_length()))
+        if (tta, size) not in self._predictors:
+            self._predictors[tta, size] = Predictor(
+                self._setup, self._variables, tta=tta, folded=self.folded, batch_size=size
+            )
+        return self._predictors[tta, size]
 
 
 def dataset_info(facts: DataFacts) -> DatasetInfo:
@@ -115,4 +126,12 @@ def dataset_info(facts: DataFacts) -> DatasetInfo:
         source=facts.source,
         fingerprint=facts.fingerprint,
         notice="",
+        image_size=facts.image_size,
+        native=facts.native or _native(facts),
     )
+
+
+def _native(facts: DataFacts) -> tuple[int, int, int]:
+    """What images were before their border, where an older record does not say it."""
+    spec = DATASETS.get(facts.name)
+    return (facts.image_size, facts.image_size, 3) if spec is None else spec.native

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
@@ -28,6 +28,18 @@ class CorruptionMetrics:
 
 
 @dataclass(frozen=True)
+class RingMetrics:
+    """How the network did with its channels in another order on the ring than it was trained in."""
+
+    order: int
+    """Which of the random orders (`ForceLaw.permutation`)."""
+    accuracy: float
+    loss: float
+    """Mean cross-entropy in nats."""
+    calibration_error: float
+
+
+@dataclass(frozen=True)
 class RobustnessRecord:
     """A trained network on its test images, as they are and corrupted."""
 
@@ -42,6 +54,8 @@ class RobustnessRecord:
     """By corruption, what its strength measures."""
     corruptions: dict[str, list[CorruptionMetrics]]
     """By name, each in growing severity; empty where the clean images alone were evaluated."""
+    permuted_rings: list[RingMetrics] = field(default_factory=list)
+    """On clean images; empty where that was not asked for."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
 

@@ -8,17 +8,24 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from physjax import data
-from physjax.config import ConfigError
+from physjax.config import Config, ConfigError
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from physjax.evaluate.network import TrainedNetwork
-from physjax.evaluate.record import CorruptionMetrics, RobustnessRecord, write_robustness
+from physjax.evaluate.record import (
+    CorruptionMetrics,
+    RingMetrics,
+    RobustnessRecord,
+    write_robustness,
+)
 from physjax.evaluate.trained import opened
+from physjax.train.choices import chosen_law
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.predict import Views
 
@@ -31,6 +38,7 @@ def evaluate(
     data_dir: str | None = None,
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
+    permuted_rings: int = 0,
     plugins: Sequence[str] = (),
     other_code: bool = False,
     log: Callable[[str], None] = lambda text: None,
@@ -42,10 +50,13 @@ def evaluate(
         tta: average probabilities over views of each image: `mirror` over both mirror images,
             `mirror+shift` over those moved by a pixel to two corners too.
         dataset: whole, that the run was trained on; None: the one that its config names.
-        data_dir: TFDS folder; None: as for training.
+        data_dir: TFDS folder; None: as for training, where that is still there.
         corruptions: names in `CORRUPTIONS`; with none of them it is a single
             pass over the images as they are.
         severities: of each corruption, 1 to 5.
+        permuted_rings: evaluate with the channels in so many random orders on the ring, too. Each
+            channel keeps its parameters and gets other neighbours: where accuracy stays, it does
+            not matter who they are.
         plugins: to load instead of those that the record names, which may have moved since.
         other_code: evaluate also where the code of the law or the base model, or a setting of JAX
             that changes numbers, is not what it was trained with.
@@ -54,7 +65,8 @@ def evaluate(
     Raises:
         RecordError: the run has not ended, or its images are not those here.
         OriginError: its code or settings are not those here, and `other_code` is not given.
-        ConfigError: there is no such corruption, or a view changes the class.
+        ConfigError: there is no such corruption, a view changes the class, or the law knows no
+            neighbours.
         CheckpointError: the parameters are gone.
     """
     for name in corruptions:
@@ -68,13 +80,16 @@ def evaluate(
         other_code=other_code,
         log=log,
     ) as run:
-        dataset = run.dataset
-        network = TrainedNetwork(run.setup, run.variables)
+        dataset, setup, trained = run.dataset, run.setup, run.variables
+        rings = _other_orders(setup.config, permuted_rings)
+        network = TrainedNetwork(setup, trained)
         test = dataset.test
 
-        def measure(title: str, images: npt.NDArray[np.uint8]) -> ClassificationMetrics:
+        def measure(
+            title: str, images: npt.NDArray[np.uint8], by: TrainedNetwork = network
+        ) -> ClassificationMetrics:
             metrics = classification_metrics(
-                network.log_probabilities(images, tta), test.labels, dataset.info.num_classes
+                by.log_probabilities(images, tta), test.labels, dataset.info.num_classes
             )
             log(
                 f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
@@ -92,6 +107,13 @@ def evaluate(
                     severity, strength, metrics.accuracy, metrics.loss, metrics.calibration_error
                 )
             )
+        permuted: list[RingMetrics] = []
+        for order in rings:
+            other = replace(setup, config=setup.config.replace(law={"permute": order}))
+            metrics = measure(f"ring {order}", test.images, TrainedNetwork(other, trained))
+            permuted.append(
+                RingMetrics(order, metrics.accuracy, metrics.loss, metrics.calibration_error)
+            )
         outcome = RobustnessRecord(
             tta=tta,
             folded=network.folded,
@@ -100,6 +122,19 @@ def evaluate(
             clean=clean,
             quantities={name: CORRUPTIONS[name].quantity for name in corrupted},
             corruptions=corrupted,
+            permuted_rings=permuted,
         )
         write_robustness(path, outcome)
         return outcome
+
+
+def _other_orders(config: Config, count: int) -> list[int]:
+    """The first `count` orders of the ring that the run was not trained in, by number."""
+    if not count:
+        return []
+    law = chosen_law(config)
+    if not law.ordered:
+        raise ConfigError(
+            f"the force law {law.name!r} knows no neighbours: there is no ring to permute"
+        )
+    return [n for n in range(1, count + 2) if n != law.permutation][:count]

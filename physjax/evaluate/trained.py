@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from physjax import data, runtime
+from physjax.config import Config
 from physjax.evaluate.network import restore
 from physjax.records import RecordError, Result, RunFolder
 from physjax.train.origin import check_code
@@ -63,7 +64,7 @@ def opened(
         raise RecordError(f"{path} has not ended: finish the run before you evaluate it")
     check_code(path, record, other_code, log)
     with folder.locked():
-        config = record.config.set("data.data_dir", data_dir)
+        config = record.config.set("data.data_dir", data_dir or _trained_from(record.config))
         dataset = data.load(config.data) if dataset is None else data.select(dataset, config.data)
         trained_on = record.result.data.fingerprint
         if dataset.info.fingerprint != trained_on:
@@ -75,3 +76,9 @@ def opened(
         setup = TrainSetup(config, dataset.info, len(dataset.train))
         variables = restore(setup, folder.checkpoints, record.result.steps)
         yield TrainedRun(record.result, setup, dataset, variables)
+
+
+def _trained_from(config: Config) -> str | None:
+    """The folder that the images of a run came from, where it names one that is still there."""
+    named = config.data.data_dir
+    return named if named is not None and Path(named).expanduser().exists() else None

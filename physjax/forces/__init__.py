@@ -16,13 +16,20 @@ LAWS: "Registry[ForceLaw]" = Registry(
         "spring": "physjax.forces.spring",
         "divisive": "physjax.forces.divisive",
         "lrn": "physjax.forces.lrn",
+        "ring-gate": "physjax.forces.gate",
+        "own-gate": "physjax.forces.gate",
+        "energy-gate": "physjax.forces.energy_gate",
+        "se": "physjax.forces.squeeze",
+        "miller": "physjax.forces.miller",
+        "square": "physjax.forces.square",
     },
 )
 """By name; each file is imported when its law is first asked for."""
 
 with epy.lazy_api_imports(globals()):
-    from physjax.forces.law import ForceLaw, LawError, Params
-    from physjax.forces.law import check as check_law
+    from physjax.forces.check import LawError
+    from physjax.forces.check import check as check_law
+    from physjax.forces.law import ForceLaw, Params
     from physjax.forces.ring import neighbor_sum
 
 __all__ = ["LAWS", "ForceLaw", "LawError", "Params", "check_law", "get_law", "neighbor_sum"]

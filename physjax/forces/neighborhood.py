@@ -1,4 +1,4 @@
-"""Division of every channel by a power of its neighbourhood's energy: what two laws share."""
+"""Sums over neighbouring channels, and division by a power of their energy: what laws share."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def _with_margins(x: jax.Array, reach: int, cyclic: bool) -> jax.Array:
     return _computed(jnp.concatenate([left, x, right], axis=-1))
 
 
-def _sum_within(x: jax.Array, weights: tuple[float, ...]) -> jax.Array:
+def _sum_within(x: jax.Array, weights: tuple[float, ...] | jax.Array) -> jax.Array:
     """The weighted sums of :func:`neighborhood_sum` over x, which has its margins."""
     reach = len(weights) - 1
     total = weights[0] * _shifted(x, reach, 0)
@@ -127,3 +127,81 @@ def exponential_weights(length: float, reach: int) -> tuple[float, ...]:
     weights = np.exp(-np.arange(reach + 1) / length)
     total = 2 * weights.sum() - weights[0]
     return tuple(float(w) for w in weights / total)
+
+
+@partial(jax.custom_vjp, nondiff_argnums=(2,))
+def exponential_sum(x: jax.Array, length: jax.Array, reach: int) -> jax.Array:
+    """sum_j x[..., c+j] exp(-|j| / length) over |j| <= 4 length, channels on a line.
+
+    Args:
+        x: [..., C], at least float32.
+        length: [], in channels; learned, unlike that of :func:`exponential_weights`.
+        reach: no neighbour is further away than this, whatever the length.
+
+    >>> exponential_sum(jnp.array([0.0, 0.0, 1.0, 0.0]), jnp.float32(1.0), 1)
+    Array([0.        , 0.36787945, 1.        , 0.36787945], dtype=float32)
+    """
+    return _sum_within(_with_margins(x, reach, False), _decay(length, reach))
+
+
+def _decay(length: jax.Array, reach: int) -> jax.Array:
+    distance = jnp.arange(reach + 1)
+    return jnp.where(distance <= 4 * length, jnp.exp(-distance / length), 0)
+
+
+def _exponential_forward(
+    x: jax.Array, length: jax.Array, reach: int
+) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
+    return exponential_sum(x, length, reach), (x, length)
+
+
+def _exponential_backward(
+    reach: int, saved: tuple[jax.Array, jax.Array], d_sum: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    x, length = saved
+    # The sum is its own transpose; that its range ends at 4 lengths has no derivative.
+    slopes = _decay(length, reach) * jnp.arange(reach + 1) / jnp.square(length)
+    moved = _sum_within(_with_margins(x, reach, False), slopes)
+    return exponential_sum(d_sum, length, reach), jnp.sum(d_sum * moved).astype(length.dtype)
+
+
+exponential_sum.defvjp(_exponential_forward, _exponential_backward)
+
+
+def channel_means(y: jax.Array) -> jax.Array:
+    """The mean of each image's channels over the pixels: [N, ..., C] -> [N, 1, ..., 1, C].
+
+    At least float32; of [N, C] and [C] the values themselves.
+    """
+    pixels = tuple(range(1, y.ndim - 1))
+    return jnp.mean(y.astype(jnp.promote_types(y.dtype, jnp.float32)), pixels, keepdims=True)
+
+
+def weighted_neighbors(x: jax.Array, weights: jax.Array) -> jax.Array:
+    """sum_j weights[j] x[..., c+j] over |j| <= r on the ring, for every channel c.
+
+    Args:
+        x: [..., C], of few numbers, like :func:`channel_means`.
+        weights: [2r + 1, C], or [2r + 1, 1] for all channels alike; the middle row is c's own.
+
+    >>> weighted_neighbors(jnp.array([1.0, 2.0, 4.0]), jnp.array([[0.0], [1.0], [10.0]]))
+    Array([21., 42., 14.], dtype=float32)
+    """
+    radius = weights.shape[0] // 2
+    rows = weights.reshape((len(weights),) + (1,) * (x.ndim - 1) + (-1,))
+    parts = [
+        jnp.broadcast_to(row, x.shape) * jnp.roll(x, -j, axis=-1)
+        for j, row in zip(range(-radius, radius + 1), rows, strict=True)
+    ]
+    return sum(parts[1:], start=parts[0])
+
+
+def gate_spread(gates: jax.Array) -> dict[str, jax.Array]:
+    """What a record says of gates [N, 1, ..., 1, C]: their mean, their standard deviation, and
+    that between the images, of a channel on average, which a constant factor does not have."""
+    by_image = jnp.std(gates, axis=0)
+    return {
+        "gate_mean": jnp.mean(gates),
+        "gate_sd": jnp.std(gates),
+        "gate_image_sd": jnp.sqrt(jnp.mean(jnp.square(by_image))),
+    }

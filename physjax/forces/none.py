@@ -19,4 +19,5 @@ NONE = ForceLaw(
     source="the plain convolution: the arm that every law is compared with",
     force=_force,
     form="constant",
+    ordered=False,
 )

@@ -62,9 +62,15 @@ def _stored(layer: Mapping[str, Any], connection: Connection) -> dict[str, Any]:
     return {**kept, "kernel": connection.effective_kernel(layer["kernel"], layer)}
 
 
+def _has_force(layer: Mapping[str, Any], law: ForceLaw) -> bool:
+    """Not a convolution alone, nor a layer that its network builds without the law."""
+    own = {*law.init(1), *(("interaction_strength",) if law.has_strength else ())}
+    return ("bias" in layer or "norm" in layer) and own <= set(layer)
+
+
 def _fold_layer(layer: Mapping[str, Any], law: ForceLaw, connection: Connection) -> dict[str, Any]:
     folded = _stored(layer, connection)
-    if "bias" not in layer and "norm" not in layer:  # a convolution alone has no force
+    if not _has_force(layer, law):
         return folded
     if law.form == "linear":
         for name in ("kernel", "bias"):

@@ -7,15 +7,18 @@ Paper: Cheng, Wang & Lu, *Physic-Driven AlexNet*, section III C. With C output c
 where the paper's norm is the identity. The force comes after the norm, since a batch norm would
 subtract any constant per channel that came before it. A force that is linear in what it acts on
 comes before the norm: there it can act on the kernel, which is far smaller than the activations.
+Any other force acts where its law says (`physjax.forces.ForceLaw.place`).
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 
 from physjax.forces import ForceLaw, Params, check_law, get_law
@@ -24,17 +27,19 @@ from physjax.nn.conv import Conv
 from physjax.nn.initializers import BiasInitializer, zero_bias_init
 
 DIAGNOSTICS = "diagnostics"
-"""The collection in which a layer leaves `force_rms`, where a caller makes it mutable."""
+"""The collection in which a layer leaves `force_rms` and what else its law says, where a caller
+makes it mutable."""
 
 
 class PhysicsLayer(Conv):
     """A convolution whose output channels, arranged on a ring, act on each other by a force law.
 
     Order: convolution, norm, force, activation, pool. A linear law comes before the norm, where
-    conv(x, K) + force(conv(x, K)) = conv(x, K + force(K)), and a law that acts after the activation
-    comes last, on what the pool leaves (see `physjax.forces.ForceLaw`). With law `none` this is the
-    plain convolution, and with any other law whose parameters are at their start values it computes
-    the same, bit for bit.
+    conv(x, K) + force(conv(x, K)) = conv(x, K + force(K)), and other laws may say another place:
+    after the activation, last, on what the pool leaves, or before a norm that comes after the
+    activation (`physjax.forces.ForceLaw.place`). With law `none` this is the plain convolution, and
+    with any other law that starts plain and is at its start values it computes the same, bit for
+    bit.
 
     Parameters (one dictionary): `kernel` [kh, kw, in, out]; `bias` [out], absent where a norm
     follows; those of the law, for `ring`: `interaction_strength` [], `neighbor_forces` [out]; and
@@ -92,30 +97,52 @@ class PhysicsLayer(Conv):
         if self.pool is not None and self.pool_first:
             y = self.pool(y)
         y = self.tap_output(self._norm_force_activation(law, params, y, train))
-        if self.pool is not None and not self.pool_first:
+        pool_last = self.pool is not None and not self.pool_first
+        if self.pool is not None and pool_last:
             y = self.pool(y)
-        if law.after_activation:
+        if law.acts == "after_pool":
+            y = self._add_force(law, params, y)
+        if law.acts == "after_pool" or (law.acts == "after_activation" and not pool_last):
             # Without the barrier XLA computes the force again for each pixel that a window of the
             # next layer reads.
-            y = jax.lax.optimization_barrier(self._add_force(law, params, y))
+            y = jax.lax.optimization_barrier(y)
         return y
 
     def _norm_force_activation(
         self, law: ForceLaw, params: Params, y: jax.Array, train: bool
     ) -> jax.Array:
-        if self.norm is not None:
-            y = self.norm(name="norm")(y, use_running_average=not train)
-        if law.form != "linear" and not law.after_activation:
+        if law.acts == "before_late_norm":
+            wide = self._activated(y).astype(jnp.promote_types(y.dtype, jnp.float32))
+            # What is divided may be left with a hundredth of its value: the sum of value and force
+            # needs the digits.
+            return self._normed(self._add_force(law, params, wide).astype(y.dtype), train)
+        if law.acts == "before_norm" and law.form != "linear":
             y = self._add_force(law, params, y)
-        if self.activation is not None:
-            with jax.named_scope("activation"):
-                y = self.activation(y)
+        y = self._normed(y, train)
+        if law.acts == "after_norm":
+            y = self._add_force(law, params, y)
+        y = self._activated(y)
+        if law.acts == "after_activation":
+            y = self._add_force(law, params, y)
         return y
+
+    def _normed(self, y: jax.Array, train: bool) -> jax.Array:
+        if self.norm is None:
+            return y
+        normed: jax.Array = self.norm(name="norm")(y, use_running_average=not train)
+        return normed
+
+    def _activated(self, y: jax.Array) -> jax.Array:
+        if self.activation is None:
+            return y
+        with jax.named_scope("activation"):
+            return self.activation(y)
 
     def _force_params(self, law: ForceLaw) -> dict[str, jax.Array]:
         params = {}
         for name, value in law.init(self.features).items():
-            params[name] = self.param(name, lambda _, value=value: jnp.asarray(value))
+            start = value if callable(value) else partial(_fixed, value)
+            params[name] = self.param(name, start)
         if law.has_strength:
             strength = self.param(
                 "interaction_strength", nn.initializers.constant(self.interaction_strength), ()
@@ -131,5 +158,16 @@ class PhysicsLayer(Conv):
             force = law(params, y)
             # Kept only by a caller that makes the collection mutable.
             mean_square = jnp.mean(jnp.square(force.astype(jnp.float32)))
-            self.sow(DIAGNOSTICS, "force_rms", jnp.sqrt(mean_square), reduce_fn=lambda _, new: new)
+            self._report("force_rms", jnp.sqrt(mean_square))
+            if self.is_mutable_collection(DIAGNOSTICS):
+                for name, figure in law.diagnose(params, y).items():
+                    self._report(name, figure)
             return y + jnp.broadcast_to(force, y.shape)
+
+    def _report(self, name: str, figure: jax.Array) -> None:
+        self.sow(DIAGNOSTICS, name, figure, reduce_fn=lambda _, new: new)
+
+
+def _fixed(value: np.ndarray, key: jax.Array) -> jax.Array:
+    del key
+    return jnp.asarray(value)

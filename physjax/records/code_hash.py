@@ -36,7 +36,7 @@ from physjax.records.source import (
     source_file,
 )
 
-# Prose of a law, a rule or a base model: to word it better changes nothing.
+# Prose of a law, a rule or a base model, as fields with metadata "prose": it changes nothing.
 _PROSE = {"name", "title", "equation", "source"}
 
 
@@ -118,7 +118,7 @@ class _Walk:
         for f in dataclasses.fields(thing):
             value = getattr(thing, f.name)
             # Fields at their default are left out: one that is added later changes no hash.
-            if f.name not in _PROSE and not _is_default(f, value):
+            if not (f.metadata.get("prose", f.name in _PROSE) or _is_default(f, value)):
                 self._parts.append(f"{f.name}:")
                 self.value(value)
 

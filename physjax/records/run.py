@@ -66,7 +66,7 @@ class DataFacts:
     """Which images a run saw."""
 
     name: str
-    """In `physjax.data.DATASETS`."""
+    """In `physjax.data.DATASETS`, or of one in the TFDS folder, or of arrays."""
     title: str
     """As figures call it: deviations from the original are named."""
     version: str
@@ -82,6 +82,11 @@ class DataFacts:
     std: tuple[float, float, float] | None = None
     mirror: bool | None = None
     """Whether a mirrored image still shows its class; None in older records."""
+    image_size: Number = 32
+    """Side in pixels of the images."""
+    native: tuple[Number, Number, Number] | None = None
+    """Height, width and channels before a border and copies of a grey channel; None in older
+    records."""
 
 
 @schema.strict(RecordError)

@@ -12,7 +12,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax import plotting
 from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, judged, select
-from physjax.report.physics import NAMED, plot_physics
+from physjax.report.physics import NAMED, plot_physics, plot_shared
 
 
 def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
@@ -138,11 +138,20 @@ def draw_physics(frames: StudyFrames, fig: Figure) -> None:
         fig.suptitle(f"{model} on {frames.title}\n{_over(frames, shown)}", wrap=True)
 
 
+def draw_parameters(frames: StudyFrames, fig: Figure) -> None:
+    """What laws learned that have one set of numbers for a layer, such as a gate's weights."""
+    if not frames.parameters.empty:
+        plot_shared(fig, frames.parameters)
+        model = frames.runs["model"].iloc[0]
+        fig.suptitle(f"{model} on {frames.title}\n{_over(frames, 'mean and range')}", wrap=True)
+
+
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[StudyFrames, Figure], None]]] = {
     "accuracy": (("dataset",), draw_accuracy),
     "curves": (("model", "dataset"), draw_curves),
     "differences": ((), draw_differences),
     "physics": (("model", "dataset"), draw_physics),
+    "parameters": (("model", "dataset"), draw_parameters),
 }
 """By the name of the file in the study's folder figures/: for which parts of the study there is a
 figure each (() is the whole study), and the function that draws it."""

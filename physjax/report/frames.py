@@ -14,11 +14,12 @@ from physjax.config import Config
 from physjax.plotting import series_styles
 from physjax.records.ledger import goodput
 from physjax.report.paper import has_the_papers_images, is_the_papers, published
-from physjax.report.physics import physics_frame
-from physjax.report.statistics import paired
+from physjax.report.physics import physics_frame, shared_frame
+from physjax.report.statistics import holm, paired
 from physjax.report.titles import common_setting, setting
-from physjax.study.controls import controls_of
-from physjax.study.design import Cell
+from physjax.study.arms import base_arm
+from physjax.study.controls import compared_with, controls_of
+from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyRecord
 
 ARM = ["dataset", "model", "arm"]
@@ -47,6 +48,9 @@ class StudyFrames:
     """A line an epoch of a run that ended well: the columns `ARM`, `seed`, and the record's."""
     physics: pd.DataFrame
     """Likewise: `ARM`, `seed`, and those of :func:`physjax.report.physics.physics_frame`."""
+    parameters: pd.DataFrame
+    """A line a run that ended well, a layer and a parameter of its law that the layer's channels
+    share: `ARM`, `seed`, and those of :func:`physjax.report.physics.shared_frame`."""
     styles: dict[str, dict[str, Any]]
     """Colour and marker of each arm, the same in all figures."""
 
@@ -91,6 +95,7 @@ def study_frames(
     records: Sequence[StudyRecord],
     runs: Mapping[Cell, Config],
     *,
+    study: Study | None = None,
     paper: bool = False,
     tta: str | None = None,
 ) -> StudyFrames:
@@ -99,16 +104,24 @@ def study_frames(
     Args:
         records: those of runs that have ended, well or not; at least one.
         runs: all runs of the study.
+        study: the grid, which may name further arms to compare with; None: it names none.
         paper: have the paper's figures for all arms that it has, not only for those which were
             trained as the paper's were.
         tta: the views of the study (`Study.tta`): accuracies over any others are left out.
     """
     frame = _by_arm(pd.DataFrame([_run(record, runs, paper, tta) for record in records]))
+    if study is not None:
+        controls = {
+            record.cell.name: [c.name for c in compared_with(record.cell, study, runs)]
+            for record in records
+        }
+        frame = frame.assign(controls=frame["run"].map(controls))
     return StudyFrames(
         runs=frame,
         pairs=_pairs(frame),
-        epochs=_by_epoch(records, [pd.DataFrame(map(vars, r.epochs)) for r in records]),
-        physics=_by_epoch(records, [physics_frame(r.epochs) for r in records]),
+        epochs=_by_run(records, [pd.DataFrame(map(vars, r.epochs)) for r in records]),
+        physics=_by_run(records, [physics_frame(r.epochs) for r in records]),
+        parameters=_by_run(records, [shared_frame(r.result) for r in records]),
         styles=series_styles(list(frame["arm"])),
     )
 
@@ -165,7 +178,7 @@ def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.loc[order.sort_values(["dataset", "arm", "seed"]).index].reset_index(drop=True)
 
 
-def _by_epoch(records: Sequence[StudyRecord], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
+def _by_run(records: Sequence[StudyRecord], frames: Sequence[pd.DataFrame]) -> pd.DataFrame:
     parts = [
         frame.assign(**dataclasses.asdict(record.cell))
         for record, frame in zip(records, frames, strict=True)
@@ -209,13 +222,20 @@ def arm_frame(runs: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(title=frame["title"].fillna(frame["dataset"]))
 
 
-def difference_frame(pairs: pd.DataFrame) -> pd.DataFrame:
+def difference_frame(
+    pairs: pd.DataFrame, families: Mapping[str, Sequence[str]] | None = None
+) -> pd.DataFrame:
     """A line an arm and a control: what :func:`physjax.report.statistics.paired` makes of them.
 
-    `tta_n` to `tta_p_value` are of the accuracies over the study's views. The paper's difference
-    is that of its mean test accuracies: unpaired, and of two recipes.
+    `p_holm` is the p value corrected for the comparisons of the line's `family`: those of the arms
+    that one of `families` names (`Study.families`), or of all others. `tta_n` to `tta_p_value` are
+    of the accuracies over the study's views. The paper's difference is that of its mean test
+    accuracies: unpaired, and of two recipes.
     """
     lines = []
+    families = families or {}
+    family_of = {arm: name for name, arms in families.items() for arm in arms}
+    rest = "others" if families else "all"
     for key, group in pairs.groupby([*ARM, "arm_control"], sort=False):
         first = group.iloc[0]
         difference = first["paper_test_mean"] - first["paper_test_mean_control"]
@@ -223,13 +243,19 @@ def difference_frame(pairs: pd.DataFrame) -> pd.DataFrame:
             {
                 **dict(zip([*ARM, "control"], key, strict=True)),
                 "title": first["title"],
+                "family": family_of.get(base_arm(first["arm"]), rest),
                 **paired(group[first["judged"]], group[f"{first['judged']}_control"]),
                 **_paired_tta(group.dropna(subset="difference_tta")),
                 "paper_difference": difference,
                 "paper_improvement_rate": difference / first["paper_test_mean_control"],
             }
         )
-    return pd.DataFrame(lines)
+    frame = pd.DataFrame(lines)
+    if frame.empty:
+        return frame
+    return frame.assign(
+        p_holm=frame.groupby("family")["p_value"].transform(lambda p: holm(list(p)))
+    )
 
 
 def seed_frame(pairs: pd.DataFrame) -> pd.DataFrame:

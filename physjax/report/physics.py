@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 import pandas as pd
 from matplotlib import colormaps
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from physjax import plotting
-from physjax.records import EpochRecord
+from physjax.records import EpochRecord, Result
 
 NAMED = 12
 """So many layers have a name each; of more, the colour says how deep they lie."""
 LABELS = {
     "strength": "strength s",
     "force_rms": "RMS force",
+    "gate_mean": "mean gate",
+    "gate_sd": "sd of gates",
+    "gate_image_sd": "sd of gates between images",
     "resistance_mean": "mean resistance",
     "resistance_sd": "sd of resistances",
     "resistance_change": "mean |resistance − 1|",
@@ -36,6 +42,61 @@ def physics_frame(epochs: Iterable[EpochRecord]) -> pd.DataFrame:
         ],
         columns=["epoch", "layer", "quantity", "value"],
     )
+
+
+def shared_frame(result: Result | None) -> pd.DataFrame:
+    """A line for each layer and parameter that its channels share, such as a gate's weights.
+
+    Columns `layer`, `parameter`, `value`: those of `Result.law_parameters` that are one number in
+    every layer.
+    """
+    parameters = {} if result is None else result.law_parameters or {}
+    return pd.DataFrame(
+        [
+            (layer, name, own[name][0])
+            for name in _shared(parameters)
+            for layer, own in parameters.items()
+            if name in own
+        ],
+        columns=["layer", "parameter", "value"],
+    )
+
+
+def _shared(parameters: Mapping[str, Mapping[str, list[float]]]) -> list[str]:
+    names = dict.fromkeys(name for own in parameters.values() for name in own)
+    return [n for n in names if all(len(own[n]) == 1 for own in parameters.values() if n in own)]
+
+
+def plot_shared(fig: Figure, frame: pd.DataFrame) -> None:
+    """A panel for each arm: its law's shared parameters by layer, mean and range over the seeds.
+
+    Args:
+        fig: an empty figure, whose size is set.
+        frame: of :func:`shared_frame`, with the columns `arm` and `seed`.
+    """
+    arms, layers = (list(dict.fromkeys(frame[name])) for name in ("arm", "layer"))
+    styles = plotting.series_styles(list(dict.fromkeys(frame["parameter"])))
+    columns = min(3, len(arms))
+    rows = -(-len(arms) // columns)
+    fig.set_size_inches(3.0 + 3.4 * columns, 1.2 + 2.6 * rows)
+    panels = fig.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axes in panels[len(arms) :]:
+        axes.remove()
+    lines = {}
+    for (arm, name), part in frame.groupby(["arm", "parameter"], sort=False):
+        axes, style = panels[arms.index(str(arm))], styles[str(name)]
+        by_layer = part.groupby("layer", sort=False)["value"].agg(["mean", "min", "max"])
+        x = [layers.index(layer) for layer in by_layer.index]
+        (lines[str(name)],) = axes.plot(x, by_layer["mean"], linewidth=1.2, **style)
+        axes.fill_between(
+            x, by_layer["min"], by_layer["max"], color=style["color"], alpha=0.15, linewidth=0
+        )
+    for axes, arm in zip(panels, arms, strict=False):
+        axes.axhline(0, color="0.5", linewidth=0.8)
+        axes.set_title(arm)
+        axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize="small")
+        axes.tick_params(labelbottom=True)
+    fig.legend(lines.values(), lines.keys(), loc="outside right center", fontsize="small")
 
 
 def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
@@ -83,30 +144,66 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
 def plot_law_parameters(fig: Figure, parameters: Mapping[str, Mapping[str, list[float]]]) -> None:
     """A panel for each layer: the law's own parameters by channel, around the ring.
 
-    One parameter is drawn as bars from zero, several as lines.
+    One parameter is drawn as bars from zero, several as lines. Parameters that all channels of a
+    layer share, such as a gate's weights, stand in one panel together, by layer.
 
     Args:
         fig: an empty figure, whose size is set.
         parameters: as in :class:`physjax.records.Result`.
     """
-    columns = min(4, len(parameters))
-    rows = -(-len(parameters) // columns)
     styles = plotting.series_styles([name for own in parameters.values() for name in own])
-    fig.set_size_inches(max(7.0, 1.0 + 3.0 * columns), 0.9 + 1.9 * rows)
+    shared = _shared(parameters)
+    by_channel = {
+        layer: {name: values for name, values in own.items() if name not in shared}
+        for layer, own in parameters.items()
+        if not shared or set(own) - set(shared)
+    }
+    count = len(by_channel) + bool(shared)
+    columns = min(4, count)
+    rows = -(-count // columns)
+    fig.set_size_inches(max(7.0, 1.0 + 3.0 * columns), 0.9 + 1.9 * max(rows, 2 * bool(shared)))
     panels = fig.subplots(rows, columns, squeeze=False).ravel()
-    for axes in panels[len(parameters) :]:
+    for axes in panels[count:]:
         axes.remove()
-    for axes, (layer, own) in zip(panels, parameters.items(), strict=False):
-        for name, values in own.items():
-            color = styles[name]["color"]
-            if len(own) == 1:
-                axes.bar(range(len(values)), values, width=1.0, color=color, label=name)
-            else:
-                # With few channels a line alone hides where the points are.
-                marker = styles[name]["marker"] if len(values) <= 32 else ""
-                axes.plot(values, color=color, marker=marker, linewidth=1.0, label=name)
-        axes.axhline(0, color="0.5", linewidth=0.8)
+    for axes, (layer, own) in zip(panels, by_channel.items(), strict=False):
+        _plot_by_channel(axes, own, styles)
         axes.set_title(layer, fontsize="medium")
-        axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    fig.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
-    fig.supxlabel("channel; the last one's neighbour is the first", fontsize="medium")
+    if shared:
+        _plot_by_layer(panels[count - 1], parameters, shared, styles)
+    entries = {
+        label: handle
+        for axes in panels[:count]
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    fig.legend(entries.values(), entries.keys(), loc="outside right center")
+    if by_channel:
+        fig.supxlabel("channel; the last one's neighbour is the first", fontsize="medium")
+
+
+def _plot_by_channel(
+    axes: Axes, own: Mapping[str, list[float]], styles: Mapping[str, dict[str, Any]]
+) -> None:
+    for name, values in own.items():
+        color = styles[name]["color"]
+        if len(own) == 1:
+            axes.bar(range(len(values)), values, width=1.0, color=color, label=name)
+        else:
+            # With few channels a line alone hides where the points are.
+            marker = styles[name]["marker"] if len(values) <= 32 else ""
+            axes.plot(values, color=color, marker=marker, linewidth=1.0, label=name)
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+
+
+def _plot_by_layer(
+    axes: Axes,
+    parameters: Mapping[str, Mapping[str, list[float]]],
+    shared: Sequence[str],
+    styles: Mapping[str, dict[str, Any]],
+) -> None:
+    for name in shared:
+        values = [own[name][0] if name in own else math.nan for own in parameters.values()]
+        axes.plot(values, linewidth=1.0, label=name, **styles[name])
+    axes.axhline(0, color="0.5", linewidth=0.8)
+    axes.set_xticks(range(len(parameters)), parameters, rotation=90, fontsize="small")
+    axes.set_title("of all channels of a layer", fontsize="medium")

@@ -59,6 +59,8 @@ def markdown(record: RobustnessRecord, heading: str) -> str:
             _corruption_table(frame, record.quantities),
             f"Mean accuracy over all corruptions: {frame['accuracy'].mean():.2%}.\n",
         ]
+    if record.permuted_rings:
+        parts += [_permuted(record)]
     classes = pd.DataFrame({"name": record.class_names, "accuracy": clean.per_class}, dtype=object)
     columns = [
         Column("class", "name"),
@@ -69,6 +71,30 @@ def markdown(record: RobustnessRecord, heading: str) -> str:
         ),
     ]
     return "\n".join([*parts, render(classes.astype({"accuracy": float}), columns)])
+
+
+def _permuted(record: RobustnessRecord) -> str:
+    """What became of the accuracy where the channels had other neighbours than in training."""
+    rings = pd.DataFrame(map(vars, record.permuted_rings))
+    columns = [
+        Column("order of the ring", "order"),
+        Column("accuracy", "accuracy", lambda r: f"{100 * r.accuracy:.2f}"),
+        Column("difference", "accuracy", lambda r: _points(r.accuracy - record.clean.accuracy)),
+        Column("loss", "loss", lambda r: f"{r.loss:.3f}"),
+        Column(
+            "calibration error", "calibration_error", lambda r: f"{100 * r.calibration_error:.2f}"
+        ),
+    ]
+    change = (rings["accuracy"] - record.clean.accuracy).mean()
+    return (
+        "The channels in other random orders on the ring than in training, each with its own "
+        f"parameters; accuracy in percent:\n\n{render(rings, columns)}\n"
+        f"Mean change of accuracy: {_points(change)} percentage points over {len(rings)} orders.\n"
+    )
+
+
+def _points(share: float) -> str:
+    return f"{100 * share:+.2f}".replace("-", "−")
 
 
 def corruption_frame(record: RobustnessRecord) -> pd.DataFrame:

@@ -13,6 +13,7 @@ from physjax.report.frames import judged, seed_frame
 from physjax.report.paper import TABLES
 from physjax.report.tables import (
     PAPER_COLUMNS,
+    VERDICT_COLUMNS,
     Column,
     accuracy_columns,
     difference_columns,
@@ -20,6 +21,8 @@ from physjax.report.tables import (
     render,
     seed_columns,
 )
+from physjax.report.verdicts import verdicts
+from physjax.study.design import Study
 
 
 @dataclass(frozen=True)
@@ -48,24 +51,22 @@ def _fill(text: str) -> str:
     return textwrap.fill(text, 100, break_on_hyphens=False) + "\n"
 
 
-def study_sections(
-    tables: Mapping[str, pd.DataFrame], title: str, tta: str | None
-) -> list[Section]:
+def study_sections(tables: Mapping[str, pd.DataFrame], title: str, study: Study) -> list[Section]:
     """The tables of a study: accuracies, the paper's tables, differences, and those by seed.
 
     Args:
-        tables: `accuracy`, `runs`, `paper`, `differences` and `pairs`, as
+        tables: `accuracy`, `runs`, `paper`, `differences`, `verdicts` and `pairs`, as
             :mod:`physjax.report.study` has them for its CSV files; all but the first two may be
             missing.
         title: of the study (`StudyFrames.title`).
-        tta: its views (`Study.tta`).
+        study: its grid.
     """
     arms = tables["accuracy"]
     with_paper = bool(arms["paper_test_mean"].notna().any())
     where = f"{title}." if title else "No run ended well."
     notes = _NOTES
     if arms["tta_n"].any():
-        notes += _TTA_NOTE.format(views=tta)
+        notes += _TTA_NOTE.format(views=study.tta)
     if with_paper:
         notes += _PAPER_NOTE
     caption = f"Accuracy in percent. {where}"
@@ -81,14 +82,36 @@ def study_sections(
                 f"{by} accuracy of the arm minus that of its control. {where}",
                 differences,
                 difference_columns(differences),
-                _fill(_PAIRED_NOTES + (_PAPER_DIFFERENCE_NOTE if with_paper else "")),
+                _fill(
+                    _PAIRED_NOTES
+                    + _family_note(differences)
+                    + (_PAPER_DIFFERENCE_NOTE if with_paper else "")
+                ),
             )
         )
+        if "verdicts" in tables:
+            sections.append(_verdict_section(tables["verdicts"], where, study))
         seeds = sorted(pairs["seed"].unique())
         if len(seeds) > 1:
             caption = f"The differences by seed, in percentage points. {where}"
-            sections.append(Section("", caption, seed_frame(pairs), seed_columns(seeds)))
+            heading = "Differences by seed" if "verdicts" in tables else ""
+            sections.append(Section(heading, caption, seed_frame(pairs), seed_columns(seeds)))
     return sections
+
+
+def _family_note(differences: pd.DataFrame) -> str:
+    """What the corrected p values are corrected for; empty: there are none."""
+    counts = differences.groupby("family", sort=False)["p_value"].count()
+    families = [f"{name}: {count}" for name, count in counts.items() if count]
+    if not families:
+        return ""
+    return _HOLM_NOTE.format(families=", ".join(families))
+
+
+def _verdict_section(lines: pd.DataFrame, where: str, study: Study) -> Section:
+    notes = [f"- {sentence}" for sentence in verdicts(lines, study.must_beat)]
+    caption = f"Arms and what each must beat, in percentage points. {where}"
+    return Section("Verdicts", caption, lines, VERDICT_COLUMNS, "\n".join(notes) + "\n")
 
 
 def _paper_sections(lines: pd.DataFrame) -> list[Section]:
@@ -132,5 +155,11 @@ _PAIRED_NOTES = (
     "the one to quote; the bootstrap (percentiles over resampled pairs) is too narrow for few "
     "pairs. p is the two-sided paired t test's, for one comparison by itself. Improvement rate: "
     "difference over the control's mean."
+)
+_HOLM_NOTE = (
+    " p, Holm: corrected for all comparisons of the family ({families}), so that a family without "
+    "any effect has one below 0.05 in one case of twenty. n shows: the mean difference that the "
+    "paired t test of so many pairs of this deviation finds in four cases of five; a smaller one "
+    "may well be there where none was found."
 )
 _PAPER_DIFFERENCE_NOTE = " The paper's difference is unpaired and between two recipes."

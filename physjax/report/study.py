@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from physjax import plotting
-from physjax.config import Config
 from physjax.files import atomic_write
 from physjax.records import RecordError
 from physjax.records.provenance import summarize
@@ -17,6 +16,7 @@ from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame,
 from physjax.report.paper import paper_frame
 from physjax.report.registry import draw_figures
 from physjax.report.sections import study_sections
+from physjax.report.verdicts import verdict_frame
 from physjax.study.design import PLAIN, Cell, Study, plan
 from physjax.study.folder import StudyFolder, StudyRecord
 
@@ -41,9 +41,12 @@ _CSV = {
     ],
     "differences": [
         *(*ARM, "control", "n", "difference", "sd", "t_low", "t_high", "bootstrap_low"),
-        *("bootstrap_high", "p_value", "improvement_rate"),
+        *("bootstrap_high", "p_value", "family", "p_holm", "detectable", "improvement_rate"),
         *(f"tta_{name}" for name in ("n", "difference", "sd", "t_low", "t_high", "p_value")),
         *("paper_difference", "paper_improvement_rate"),
+    ],
+    "verdicts": [
+        *(*ARM, "control", "n", "difference", "sd", "standard_errors", "detectable", "beaten"),
     ],
     "pairs": [
         *(*ARM, "arm_control", "seed", "test_accuracy", "test_accuracy_control", "difference"),
@@ -53,6 +56,27 @@ _CSV = {
 }
 """The columns of each CSV file; those on held-out images, and on what a run's time was spent on,
 only where there are any."""
+
+
+def read_frames(
+    path: Path, *, paper: bool = False
+) -> tuple[StudyFrames, dict[Cell, StudyRecord], Study]:
+    """The frames of the study in `path`, its records and its grid.
+
+    Raises:
+        RecordError: there is no study, none of its runs has ended, or its records do not belong
+            together.
+    """
+    folder = StudyFolder(path)
+    study = folder.read_study()
+    runs = plan(study)
+    records = folder.read(runs)
+    if not records:
+        raise RecordError(
+            f"no run of the study in {path} has ended yet; run it: physjax study --name {path.name}"
+        )
+    made = list(records.values())
+    return study_frames(made, runs, study=study, paper=paper, tta=study.tta), records, study
 
 
 def report_study(
@@ -78,16 +102,20 @@ def report_study(
         RecordError: there is no study, none of its runs has ended, or its records do not belong
             together.
     """
-    study, runs, records = read_study(path)
-    frames = study_frames(list(records.values()), runs, paper=paper, tta=study.tta)
-    tables = table_frames(frames)
-    sections = study_sections(tables, frames.title, study.tta)
+    frames, records, study = read_frames(path, paper=paper)
+    tables = table_frames(frames, study)
+    sections = study_sections(tables, frames.title, study)
     text = [
         f"# Study {path.name}\n",
-        f"{len(records)} of {len(runs)} runs have ended. Made by "
+        f"{len(records)} of {len(plan(study))} runs have ended. Made by "
         f"`physjax study --name {path.name}` from the grid in study.toml.\n",
-        *(section.markdown() for section in sections),
     ]
+    if study.screening is not None:
+        text.append(
+            f"It confirms what the study {study.screening} chose on held-out images, on seeds that "
+            "had no part in it.\n"
+        )
+    text += [section.markdown() for section in sections]
     lone = _without_control(frames.runs)
     if lone:
         text.append(
@@ -112,24 +140,6 @@ def report_study(
     return written + _draw(frames, StudyFolder(path).figures, formats)
 
 
-def read_study(path: Path) -> tuple[Study, dict[Cell, Config], dict[Cell, StudyRecord]]:
-    """The study in `path`, its planned runs, and the records of those that have ended.
-
-    Raises:
-        RecordError: there is no study, none of its runs has ended, or its records do not belong
-            together.
-    """
-    folder = StudyFolder(path)
-    study = folder.read_study()
-    runs = plan(study)
-    records = folder.read(runs)
-    if not records:
-        raise RecordError(
-            f"no run of the study in {path} has ended yet; run it: physjax study --name {path.name}"
-        )
-    return study, runs, records
-
-
 def _columns(name: str, table: pd.DataFrame) -> list[str]:
     held_out = table.filter(like="validation_").replace(0, None).notna().any(axis=None)
     known = table.filter(items=_SPENT).notna().any(axis=None)
@@ -140,13 +150,15 @@ def _columns(name: str, table: pd.DataFrame) -> list[str]:
     ]
 
 
-def table_frames(frames: StudyFrames) -> dict[str, pd.DataFrame]:
+def table_frames(frames: StudyFrames, study: Study) -> dict[str, pd.DataFrame]:
     """By the name of its CSV file; those without a line are left out."""
     arms = arm_frame(frames.runs)
+    differences = difference_frame(frames.pairs, study.families)
     tables = {
         "accuracy": arms,
         "paper": paper_frame(arms),
-        "differences": difference_frame(frames.pairs),
+        "differences": differences,
+        "verdicts": verdict_frame(differences, study.must_beat),
         "pairs": frames.pairs,
         "runs": frames.runs[~frames.runs["failed"]],
     }

@@ -136,6 +136,8 @@ def difference_columns(differences: pd.DataFrame) -> list[Column]:
             lambda d: _several(" … ", _points, d.bootstrap_low, d.bootstrap_high),
         ),
         Column("p", "p_value", lambda d: _or_nothing("{:.2g}", d.p_value)),
+        Column("p, Holm", "p_holm", lambda d: _or_nothing("{:.2g}", d.p_holm)),
+        Column("n shows [pp]", "detectable", lambda d: _or_nothing("{:.2f}", 100 * d.detectable)),
         Column("improvement rate", "improvement_rate", lambda d: _rate(d.improvement_rate)),
     ]
     if differences["tta_n"].any():
@@ -162,6 +164,20 @@ def difference_columns(differences: pd.DataFrame) -> list[Column]:
             )
         )
     return columns
+
+
+VERDICT_COLUMNS = [
+    Column("data set", "title"),
+    Column("base", "model"),
+    Column("arm", "arm", lambda d: f"{d.arm} − {d.control}"),
+    Column("n", "n"),
+    Column("difference", "difference", lambda d: _spread(_points, d.difference, d.sd)),
+    Column(
+        "standard errors", "standard_errors", lambda d: _or_nothing("{:+.1f}", d.standard_errors)
+    ),
+    Column("beaten", "beaten", lambda d: "yes" if d.beaten else "no"),
+]
+"""Those of :func:`verdicts.verdict_frame`."""
 
 
 def seed_columns(seeds: Sequence[int]) -> list[Column]:

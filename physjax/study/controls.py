@@ -8,11 +8,38 @@ from typing import Any
 
 from physjax.config import RECIPES, SETTINGS, Config, differences
 from physjax.config.fields import OPEN
-from physjax.study.design import PLAIN, Cell
+from physjax.study.arms import base_arm
+from physjax.study.design import PLAIN, Cell, Study
 
 _TREATMENTS = {"model.law": PLAIN, "rule.update_rule": "backprop"}
 """What arms are about, and its choice that does nothing."""
 _BIAS_SCALE = SETTINGS["optim.bias_scale"]
+
+
+def compared_with(cell: Cell, study: Study, runs: Mapping[Cell, Config]) -> tuple[Cell, ...]:
+    """All runs that `cell` is compared with: :func:`controls_of`, and what the grid names beside.
+
+    Args:
+      cell: one of `runs`.
+      study: the grid, whose tables `compare` and `must_beat` name arms.
+      runs: those of the study.
+    """
+    arm = base_arm(cell.arm)
+    named = (*study.compare.get(arm, ()), *study.must_beat.get(arm, ()))
+    values = cell.arm.removeprefix(arm)
+    others = [
+        next(
+            (
+                twin
+                for at in (values, "")  # An arm without a law is not swept over its settings.
+                if (twin := dataclasses.replace(cell, arm=name + at)) in runs
+            ),
+            None,
+        )
+        for name in named
+    ]
+    found = (*controls_of(cell, runs), *(other for other in others if other is not None))
+    return tuple(dict.fromkeys(found))
 
 
 def controls_of(cell: Cell, runs: Mapping[Cell, Config]) -> tuple[Cell, ...]:
@@ -59,7 +86,7 @@ def control_of(cell: Cell, runs: Mapping[Cell, Config]) -> Cell | None:
     Returns:
       None for a run of the plain arm, and where the study has no such run.
     """
-    plain_arm = PLAIN + "".join(cell.arm.partition("@")[1:])
+    plain_arm = PLAIN + cell.arm.removeprefix(base_arm(cell.arm))
     if cell.arm == plain_arm:
         return None
     about = next((key for key in _TREATMENTS if not _plain(runs[cell], key)), None)

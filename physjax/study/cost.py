@@ -59,8 +59,11 @@ class CostModel:
         ):
             if chosen:
                 compiling = statistics.median(r.compile_seconds for _, r in chosen)
+                images = _images(config, chosen)
+                if images is None:
+                    continue
                 per_image = statistics.median(_seconds_per_image(r) for _, r in chosen)
-                seconds = compiling + per_image * _images(config)
+                seconds = compiling + per_image * images
                 runs = "run" if len(chosen) == 1 else "runs"
                 return Estimate(seconds, f"from {len(chosen)} {runs} {what}")
         return Estimate(None, "no record")
@@ -78,9 +81,16 @@ def _seconds_per_image(result: Result) -> float:
     return max(0.0, result.wall_seconds - result.compile_seconds) / images
 
 
-def _images(config: Config) -> float:
-    whole = DATASETS[config.data.dataset].train_examples * (1 - config.data.holdout)
-    return config.optim.epochs * (config.data.train_examples or whole)
+def _images(config: Config, like: Iterable[FinishedRun]) -> float | None:
+    """That a run will train on, over all epochs; of one's own as many as runs of them had."""
+    name = config.data.dataset
+    used: float | None = config.data.train_examples
+    if used is None and name in DATASETS and DATASETS[name].train_examples:
+        used = DATASETS[name].train_examples * (1 - config.data.holdout)
+    elif used is None:
+        known = [r.data.examples["train"] for c, r in like if c.data.dataset == name]
+        used = statistics.median(known) if known else None
+    return None if used is None else config.optim.epochs * used
 
 
 def finished_runs(results_dir: Path, runs_dir: Path) -> list[FinishedRun]:

@@ -19,9 +19,18 @@ A :class:`Study` comes from a command line or a small TOML file (`physjax.study.
     model.law = "none"
     optim.bias_scale = 16.0
 
+    [arms.longer]                 # plain, with as many seconds as an arm that costs 10 % more
+    cost = 1.1
+
     [axes]                        # fields that are swept: every arm once with each value
     optim.momentum = [0.8, 0.9]
     law.length = [1.0, 2.0]       # a setting of a law, in the arms that have one
+
+    [compare]                     # further arms that an arm is compared with
+    ring = ["longer"]
+
+    [must_beat]                   # those which it must beat, or it has gained nothing
+    ring = ["none", "scaled-bias"]
 
 Nothing here imports JAX.
 """
@@ -37,6 +46,7 @@ from pydantic import Field
 from physjax import schema
 from physjax.config import RECIPES, Config, ConfigError, get_setting, recipe
 from physjax.config.names import Plugins, Word
+from physjax.study.arms import COST, arm_changes, longer
 from physjax.study.fields import dotted, flatten, settable
 
 PLAIN = "none"
@@ -88,6 +98,15 @@ class Study:
     """Modules or files with laws, rules, bases or data sets from outside."""
     tta: Literal["mirror", "mirror+shift"] | None = None
     """Views of each test image that a run, when it has ended, is evaluated over too; None: none."""
+    compare: dict[Word, tuple[Word, ...]] = field(default_factory=dict)
+    """Further arms that an arm is compared with, beside its controls."""
+    must_beat: dict[Word, tuple[Word, ...]] = field(default_factory=dict)
+    """Arms that an arm is compared with, and must beat by two standard errors each."""
+    families: dict[Word, tuple[Word, ...]] = field(default_factory=dict)
+    """Arms whose comparisons are corrected for each other, by the family's name. Those in no family
+    are one more: without any, the comparisons of all arms are corrected together."""
+    screening: Word | None = None
+    """The study that chose what this one confirms; they share no seed."""
 
     @property
     def arm_names(self) -> tuple[str, ...]:
@@ -120,8 +139,9 @@ def plan(study: Study) -> dict[Cell, Config]:
                 **by_model.get(model, {}),
                 **changes,
             }
+            factor = settings.pop(COST, None)
             try:
-                runs[cell] = RECIPES[study.recipe].set_all(settings)
+                runs[cell] = longer(RECIPES[study.recipe].set_all(settings), factor)
             except ConfigError as error:
                 raise ConfigError(f"{schema.show(cell.name)}: {error}") from None
     return runs
@@ -131,13 +151,14 @@ def _arms(study: Study) -> dict[str, dict[str, Any]]:
     """Every arm of the study at every combination of the axes' values: name -> what it changes."""
     plain: dict[str, dict[str, Any]] = {law: {"model.law": law} for law in study.laws}
     for name, fields in study.arms.items():
-        plain[name] = {"model.law": PLAIN, **flatten(fields, f"arms.{name}")}
+        plain[name] = {"model.law": PLAIN, **arm_changes(name, fields)}
     axes = {key: _axis(key, values) for key, values in dotted(study.axes, "axes").items()}
     fixed = dict.fromkeys(dotted(study.config, "config"), "config")
     for table in ("by_model", "arms"):
         for name, fields in getattr(study, table).items():
             where = f"{table}.{name}"
-            fixed |= dict.fromkeys(dotted(fields, where), where)
+            own = {k: v for k, v in fields.items() if k != COST or table != "arms"}
+            fixed |= dict.fromkeys(dotted(own, where), where)
     for key in axes:
         if key in fixed:
             raise ConfigError(f"{key} is swept by axes and set by {fixed[key]}; leave out one")
@@ -193,6 +214,7 @@ def _check(study: Study) -> None:
             raise ConfigError(
                 f"an arm is called {schema.show(name)}; use letters, digits, '-' and '_'"
             )
+    _check_arms_named(study)
     for model in study.by_model:
         if model not in study.models:
             raise ConfigError(f"by_model has {schema.show(model)}, which is not among the models")
@@ -201,3 +223,25 @@ def _check(study: Study) -> None:
         runs *= len(values)
     if runs > MOST_RUNS:
         raise ConfigError(f"the grid has {runs:,} runs; at most {MOST_RUNS:,} fit into a study")
+
+
+def _check_arms_named(study: Study) -> None:
+    """Raise ConfigError where a table names an arm that is not there, or that has two families."""
+    known = {*study.laws, *study.arms}
+    for table in ("compare", "must_beat"):
+        for arm, others in getattr(study, table).items():
+            for name in (arm, *others):
+                if name not in known:
+                    raise ConfigError(f"{table}: {schema.unknown('arm', name, known)}")
+            if arm in others:
+                raise ConfigError(f"{table}.{arm} compares the arm with itself")
+    places: dict[str, str] = {}
+    for family, arms in study.families.items():
+        for name in arms:
+            if name not in known:
+                raise ConfigError(f"families.{family}: {schema.unknown('arm', name, known)}")
+            if name in places:
+                raise ConfigError(
+                    f"families has {name!r} in {places[name]} and in {family}; leave out one"
+                )
+            places[name] = family

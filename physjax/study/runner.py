@@ -24,11 +24,13 @@ from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyFolder, StudyRecord, strip_machine_paths
 from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
+from physjax.study.screening import check_screening
 from physjax.study.shards import Claim, Claims, Shard
 from physjax.study.status import changed_runs, cost_model, run_status, validate
 from physjax.study.views import with_views, without_views
 from physjax.study.watch import StopWhenLost
 from physjax.train import signals
+from physjax.train.choices import resolve_choices
 from physjax.train.loop import fit
 from physjax.train.setup import TrainSetup
 from physjax.train.time_limit import TimeLimit
@@ -71,6 +73,7 @@ def run_study(
       Interrupted: a signal or the time limit came.
     """
     runs = validate(study)
+    check_screening(study, paths)
     folder = paths.study_folder(name)
     folder.check(study)
     local = {cell: paths.localize(config, name) for cell, config in runs.items()}
@@ -254,7 +257,8 @@ def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]
     study's records were made with other images of the same name.
     """
     loaded: dict[object, data.Dataset] = {}
-    for cell, config in missing.items():
+    for cell, asked in missing.items():
+        config = resolve_choices(asked, in_study=True)
         if config.data not in loaded:
             loaded[config.data] = data.load(config.data)
         here = loaded[config.data]
@@ -262,8 +266,9 @@ def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]
         for other, record in done.items():
             if record.result is None or other.dataset != cell.dataset:
                 continue
-            mark = record.result.data.fingerprint
-            if mark != here.info.fingerprint:
+            facts = record.result.data
+            mark, alike = facts.fingerprint, facts.image_size == here.info.image_size
+            if alike and mark != here.info.fingerprint:
                 raise RecordError(
                     f"the images of {cell.dataset} here ({here.info.source}, fingerprint "
                     f"{here.info.fingerprint[:12]}) are not those of the study's records "

@@ -15,6 +15,7 @@ from physjax.study.cost import CostModel, Estimate, finished_runs
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyRecord
 from physjax.study.paths import Paths
+from physjax.study.screening import check_screening
 from physjax.study.views import check_views
 from physjax.train.choices import without_effect
 from physjax.train.origin import current_origin
@@ -67,6 +68,7 @@ def status(name: str, study: Study, paths: Paths) -> list[RunStatus]:
       UserError: as :func:`validate`, and where a record cannot be read.
     """
     runs = validate(study)
+    check_screening(study, paths)
     done = paths.study_folder(name).read(runs, mixed=True)
     local = {cell: paths.localize(config, name) for cell, config in runs.items()}
     changed = changed_runs(local, done)

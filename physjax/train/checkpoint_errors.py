@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from absl import logging as absl_logging
+
 from physjax.errors import UserError
 
 
@@ -23,8 +25,9 @@ def _not_from_orbax(record: logging.LogRecord) -> bool:
 
 
 # One failure passes through several threads of Orbax, each of which logs it with a traceback. It is
-# also raised, and told once, here.
-logging.getLogger("absl").addFilter(_not_from_orbax)
+# also raised, and told once, here. Asked for by its name before absl is imported, the logger would
+# be one that does not know where a record comes from.
+absl_logging.get_absl_logger().addFilter(_not_from_orbax)
 
 
 @functools.cache

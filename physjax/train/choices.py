@@ -9,8 +9,9 @@ from typing import Any
 from physjax import config as configs
 from physjax.config import Config, ConfigError, checked
 from physjax.config.keywords import no_setting
+from physjax.data.loading import is_own
 from physjax.forces import ForceLaw, get_law
-from physjax.models import get_spec, law_name
+from physjax.models import get_spec, image_size, law_name
 from physjax.optimizers import Optimizer, get_optimizer
 from physjax.rules import LearningRule, get_rule
 from physjax.train.plugins import load_plugins
@@ -45,8 +46,9 @@ def chosen_optimizer(config: Config) -> Optimizer:
 def resolve_choices(config: Config, *, in_study: bool = False) -> Config:
     """`config` in the one form that all which ask for the same run share.
 
-    An alias like `physics` becomes what it stands for, the model's default law is named, and of the
-    settings of law and rule those stay that differ from their defaults.
+    An alias like `physics` becomes what it stands for, the model's default law is named, images of
+    one's own get the size that the network sees, and of the settings of law and rule those stay
+    that differ from their defaults.
 
     Args:
       config: of a run.
@@ -59,9 +61,12 @@ def resolve_choices(config: Config, *, in_study: bool = False) -> Config:
     lines = without_effect(config)
     if lines and not in_study:
         raise ConfigError("; ".join(lines))
-    model = config.model
+    model, side = config.model, config.data.image_size
+    if side is None and is_own(config.data):
+        side = image_size(model)
     base = get_spec(model).alias_of or model.name
     return config.replace(
+        data={"image_size": side},
         model={"name": base, "law": law_name(model)},
         **{
             part: {"own": checked(chosen.settings, _known(chosen, own), part, owner)}

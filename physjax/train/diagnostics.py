@@ -25,7 +25,8 @@ class LayerDiagnostics(Callback):
 
 
 def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[str, float]]:
-    """By layer: `force_rms` and `strength` of a force, and what the learning rule says.
+    """By layer: `force_rms` and `strength` of a force, what its law says beside, and what the
+    learning rule says.
 
     `params` are a network's, and `sown` is what its layers left in the collection
     `physjax.nn.physics.DIAGNOSTICS`. A layer that exerts no force and has no strength says nothing.
@@ -41,6 +42,11 @@ def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[st
                 figures["strength"] = float(node["interaction_strength"])
             if figures or sown["force_rms"] > 0:
                 figures["force_rms"] = float(sown["force_rms"])
+            figures |= {
+                name: float(value)
+                for name, value in sown.items()
+                if name != "force_rms" and not isinstance(value, Mapping)
+            }
         if own and own <= set(node):
             figures |= rule.diagnostics(node)
         if figures:
@@ -61,12 +67,22 @@ def law_parameters(params: Any, names: Collection[str]) -> dict[str, dict[str, l
         names: of the law's own parameters (`ForceLaw.init`).
 
     Returns:
-        Four significant digits of each value, in the order of the ring: what a figure needs.
+        Four significant digits of each value, by channel: what a figure needs. A parameter with a
+        row for each neighbour has a name for each row: `weights[-1]`, `weights[0]`, `weights[1]`.
     """
     by_layer: dict[str, dict[str, list[float]]] = {}
 
+    def rows(name: str, value: Any) -> dict[str, np.ndarray]:
+        value = np.asarray(value, float)
+        if value.ndim < 2:
+            return {name: value.ravel()}
+        return {f"{name}[{i - len(value) // 2}]": row.ravel() for i, row in enumerate(value)}
+
     def walk(node: Mapping[str, Any], path: tuple[str, ...]) -> None:
-        own = {name: np.asarray(node[name], float).ravel() for name in names if name in node}
+        own: dict[str, np.ndarray] = {}
+        for name in names:
+            if name in node:
+                own |= rows(name, node[name])
         if own:
             by_layer["/".join(path)] = {
                 name: [float(f"{value:.4g}") for value in values] for name, values in own.items()

@@ -24,6 +24,8 @@ class _Steady:
     def __init__(self, stream: TextIO, *, own: bool) -> None:
         self._stream = stream
         self._own = own
+        self.gone = False
+        """Whether nobody reads it any more."""
 
     def write(self, text: str) -> int:
         try:
@@ -44,6 +46,7 @@ class _Steady:
     def _give_up(self) -> None:
         """Send this stream nowhere from now on, with what is still in its buffer: the interpreter
         flushes it at its end, and would end with another exit code."""
+        self.gone = True
         if not self._own:
             return
         with contextlib.suppress(OSError, ValueError):

@@ -22,7 +22,6 @@ from jax.typing import ArrayLike
 
 from physjax.config import ConfigError
 from physjax.data import augment
-from physjax.data.arrays import SIDE
 from physjax.nn.physics import DIAGNOSTICS
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.setup import TrainSetup
@@ -42,17 +41,19 @@ class Evaluation:
 
     metrics: ClassificationMetrics
     diagnostics: Any
-    """RMS force by layer, on the first batch."""
+    """By layer, on the first batch: RMS force, and what else the law says."""
 
 
 class Predictor:
     """The network of a setup, compiled for batches of images, over the setup's devices.
 
     Args:
-      setup: of the run; its `eval_batch_size` is rounded up to a multiple of the devices.
+      setup: of the run.
       variables: like those that it will be called with.
       tta: test-time augmentation.
       folded: `variables` are those of the plain twin that `physjax.nn.fold` gives.
+      batch_size: images at a time, rounded up to a multiple of the devices; None: the run's
+        `eval_batch_size`.
 
     Raises:
       ConfigError: `tta` mirrors images whose mirror image shows no such class.
@@ -65,19 +66,22 @@ class Predictor:
         *,
         tta: Views = "none",
         folded: bool = False,
+        batch_size: int | None = None,
     ) -> None:
         if tta != "none" and not setup.info.mirror:
             raise ConfigError(
                 f"tta is {tta!r}, but {setup.info.title} mirrored shows no such class; leave it out"
             )
         self._setup = setup
-        self.batch_size = -(-setup.config.run.eval_batch_size // setup.shards) * setup.shards
+        wanted = batch_size or setup.config.run.eval_batch_size
+        self.batch_size = -(-wanted // setup.shards) * setup.shards
         step = partial(predict_step, tta=tta, folded=folded)
-        example = np.zeros((self.batch_size, SIDE, SIDE, 3), np.uint8)
+        side = setup.info.image_size
+        example = np.zeros((self.batch_size, side, side, 3), np.uint8)
         self._call = compile_step(setup, step, *place(setup, (variables, example)))
 
     def batches(self, images: npt.NDArray[np.uint8]) -> Iterator[ArrayLike]:
-        """uint8 [N, 32, 32, 3] on the devices, a batch at a time; copies fill up the last one."""
+        """uint8 [N, S, S, 3] on the devices, a batch at a time; copies fill up the last one."""
         for start in range(0, len(images), self.batch_size):
             batch = images[start : start + self.batch_size]
             missing = self.batch_size - len(batch)
@@ -91,7 +95,7 @@ class Predictor:
         count: int,
         between: Callable[[], None] = lambda: None,
     ) -> tuple[npt.NDArray[np.float64], Any]:
-        """float64 [count, K] of the first `count` images, and the RMS force by layer.
+        """float64 [count, K] of the first `count` images, and what layers say of their forces.
 
         Args:
           variables: on the devices.
@@ -129,7 +133,7 @@ def predict_step(
     tta: Views = "none",
     folded: bool = False,
 ) -> tuple[jax.Array, Any]:
-    """Log-probabilities of a batch, and the RMS force of every layer on it.
+    """Log-probabilities of a batch, and RMS force and more of every layer on it.
 
     Args:
       setup: of the run.
@@ -154,11 +158,22 @@ def predict_step(
         scores.append(jax.nn.log_softmax(logits.astype(jnp.float32)) + math.log(weight))
         sown.append(collections.get(DIAGNOSTICS, {}))
     log_probabilities = scores[0] if len(scores) == 1 else logsumexp(jnp.stack(scores), 0)
-    squares = jax.tree.map(jnp.square, sown[0])
+    figures = sown[0]
     if setup.axis_name is not None:
         log_probabilities = lax.all_gather(log_probabilities, setup.axis_name, tiled=True)
-        squares = lax.pmean(squares, setup.axis_name)
-    return log_probabilities, jax.tree.map(jnp.sqrt, squares)
+        figures = _merged(figures, setup.axis_name)
+    return log_probabilities, figures
+
+
+def _merged(figures: Any, axis_name: str) -> Any:
+    """What layers say of each device's images, for all of them: RMS forces, and means."""
+
+    def merge(path: Any, x: jax.Array) -> jax.Array:
+        if path[-1].key == "force_rms":
+            return jnp.sqrt(lax.pmean(jnp.square(x), axis_name))
+        return lax.pmean(x, axis_name)
+
+    return jax.tree_util.tree_map_with_path(merge, figures)
 
 
 def _views(images: jax.Array, tta: Views) -> list[tuple[float, jax.Array]]:

@@ -94,9 +94,11 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             mean=info.mean,
             std=info.std,
             mirror=info.mirror,
+            image_size=info.image_size,
+            native=info.native,
         ),
         confusion=evaluation.metrics.confusion,
-        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.init(1)),
+        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.recorded_names),
         spent=trainer.ledger.sum_up(trainer.step),
     )
 

@@ -29,7 +29,7 @@ def test_help_fits_the_terminal_and_begins_with_an_example(command: str) -> None
     text = shown(command, "--help")
     assert max(map(len, text.splitlines())) <= 80
     assert re.search(rf"^    physjax {command} ", text, re.MULTILINE)
-    assert "{png,svg,pdf}" in text or command in ("prepare", "report")
+    assert "{png,svg,pdf}" in text or command in ("prepare", "predict", "export", "report")
 
 
 def test_help_of_train_is_short_grouped_and_shows_choices() -> None:

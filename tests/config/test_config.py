@@ -246,6 +246,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "data.data_dir": "x",
         "data.cache_dir": "y",
         "run.name": "z",
+        "data.image_size": 64,
         "data.train_examples": 8,
         "data.test_examples": 10,
         "run.devices": 3,

@@ -11,7 +11,7 @@ import pytest
 
 from physjax.config import DataConfig
 from physjax.data import DataError, fingerprint, from_arrays, select
-from physjax.data.arrays import to_rgb32
+from physjax.data.pixels import to_rgb
 
 NAMES = ["cat", "dog", "newt"]
 
@@ -74,9 +74,9 @@ def test_larger_images_are_refused() -> None:
     with pytest.raises(DataError, match="train_images: images of 33x32 pixels are larger than"):
         from_arrays(**arrays((33, 32, 3)))
     with pytest.raises(DataError, match="images of 8x96 pixels are larger"):
-        to_rgb32(np.zeros((1, 8, 96, 3), np.uint8))
+        to_rgb(np.zeros((1, 8, 96, 3), np.uint8))
     with pytest.raises(DataError, match="4 channels"):
-        to_rgb32(np.zeros((1, 8, 8, 4), np.uint8))
+        to_rgb(np.zeros((1, 8, 8, 4), np.uint8))
 
 
 @pytest.mark.parametrize(

@@ -24,6 +24,7 @@ from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
 from physjax.train.checkpoint_errors import CheckpointError
 from physjax.train.loop import fit
+from physjax.train.metrics import classification_metrics
 from physjax.train.predict import _move, _views
 from physjax.train.setup import TrainSetup
 
@@ -233,3 +234,38 @@ def test_the_command_writes_everything_into_the_runs_folder(
     )
     assert refused.returncode == 2
     assert "error: tta is 'mirror'" in refused.stderr
+
+
+def test_the_ring_is_permuted_after_training(
+    runs: dict[str, tuple[Path, RunRecord]], tmp_path: Path
+) -> None:
+    """Folded or not: every channel keeps its parameters and gets other neighbours."""
+    path = shutil.copytree(runs["ring"][0], tmp_path / "ring")
+    found = evaluate(path, permuted_rings=2)
+    assert [ring.order for ring in found.permuted_rings] == [1, 2]
+    assert read_robustness(path) == found
+    losses = {found.clean.loss, *(ring.loss for ring in found.permuted_rings)}
+    assert len(losses) == 3
+
+    config = RunFolder(path).read_config()
+    dataset = data.load(config.data)
+    setup = TrainSetup(config.replace(law={"permute": 2}), dataset.info, len(dataset.train))
+    result = runs["ring"][1].result
+    assert result is not None
+    trained = restore(setup, path / "checkpoints", result.steps)
+    network = TrainedNetwork(setup, trained, merge=False)
+    metrics = classification_metrics(
+        network.log_probabilities(dataset.test.images), dataset.test.labels, 10
+    )
+    assert found.permuted_rings[1].loss == pytest.approx(metrics.loss, rel=1e-4)
+
+    report_robustness(path)
+    text = " ".join((path / "robustness.md").read_text(encoding="utf-8").split())
+    change = 100 * np.mean([ring.accuracy - found.clean.accuracy for ring in found.permuted_rings])
+    shown = f"{change:+.2f}".replace("-", "−")
+    assert f"Mean change of accuracy: {shown} percentage points over 2 orders." in text
+
+
+def test_a_ring_that_is_none_is_not_permuted(runs: dict[str, tuple[Path, RunRecord]]) -> None:
+    with pytest.raises(ConfigError, match="'none' knows no neighbours"):
+        evaluate(runs["none-coupled"][0], permuted_rings=1)

@@ -17,14 +17,15 @@ from physjax.forces import LAWS, ForceLaw, LawError, check_law, get_law, neighbo
 from physjax.forces.neighborhood import exponential_weights, neighborhood_sum
 from physjax.nn.physics import PhysicsLayer
 
-# LRN's channels lie on a line, as published.
-RING_LAWS = [name for name in LAWS if name != "lrn"]
+# The channels of these lie on a line, as published.
+ON_A_LINE = ("lrn", "miller")
+RING_LAWS = [name for name in LAWS if name not in ON_A_LINE]
 
 
 def random_params(law: ForceLaw, channels: int, seed: int) -> dict[str, Any]:
     """Parameters large enough to matter, the strength among them."""
     rng = np.random.default_rng(seed)
-    own = {name: rng.normal(size=v.shape) * 0.3 for name, v in law.init(channels).items()}
+    own = {name: rng.normal(size=v.shape) * 0.3 for name, v in law.start(channels).items()}
     return {**own, "interaction_strength": np.asarray(1.7)}
 
 
@@ -90,7 +91,7 @@ def test_ring_gradient_against_finite_differences() -> None:
 def test_zero_parameters_and_start_values_exert_no_force(name: str) -> None:
     law = LAWS[name]
     y = jnp.asarray(np.random.default_rng(1).normal(size=(2, 3, 3, 8)), jnp.float32)
-    start = {k: jnp.asarray(v) for k, v in law.init(8).items()}
+    start = {k: jnp.asarray(v) for k, v in law.start(8).items()}
     zeros = {k: jnp.zeros_like(v) for k, v in start.items()}
     for strength, params in ((2.8, start), (2.8, zeros), (0.0, zeros)):
         force = law({**params, "interaction_strength": jnp.float32(strength)}, y)
@@ -170,6 +171,31 @@ def test_constant_laws_do_not_depend_on_the_activations(name: str) -> None:
 def test_a_force_after_the_activation_is_neither_constant_nor_linear() -> None:
     with pytest.raises(ValueError, match=r"'drag' is linear and acts after the activation"):
         ForceLaw("drag", "-y", "none", lambda params, y: -y, form="linear", after_activation=True)
+
+
+@pytest.mark.parametrize(
+    ("claims", "message"),
+    [
+        ({"form": "linear", "place": "after_norm"}, "'drag' is linear and acts at 'after_norm'"),
+        ({"form": "constant", "place": "before_norm"}, "constant and acts at 'before_norm'"),
+        ({"place": "after_norm", "after_activation": True}, "leave out one of them"),
+        ({"init": lambda channels, *, permute=1: {}}, "'permute', which is one of every law"),
+    ],
+)
+def test_a_law_at_a_place_that_it_cannot_have_is_refused(
+    claims: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        ForceLaw("drag", "-y", "none", lambda params, y: -y, **claims)
+
+
+@pytest.mark.parametrize("name", ON_A_LINE)
+def test_laws_on_a_line_know_its_ends(name: str) -> None:
+    law = LAWS[name]
+    params = random_params(law, 9, 0)
+    y = jnp.asarray(50 * np.random.default_rng(1).uniform(0.5, 1, (2, 9)), jnp.float32)
+    shifted = law(params, jnp.roll(y, 1, -1))
+    assert np.abs(shifted - jnp.roll(law(params, y), 1, -1)).max() > 1e-2
 
 
 def pull(params: dict[str, Any], y: jax.Array) -> jax.Array:

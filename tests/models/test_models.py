@@ -30,12 +30,12 @@ def make(name: str, law: str, **changed: Any) -> Classifier:
 
 
 @pytest.mark.parametrize("name", MODELS)
-def test_every_base_with_two_laws(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_base_with_laws_at_each_place(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Logits and gradients have their shapes, and a law adds its own parameters alone."""
     cut(monkeypatch)
     images, fields = jnp.zeros((2, 32, 32, 3)), FIELDS.get(name, {})
     plain = jax.eval_shape(make(name, "none").clone(**fields).init, jax.random.key(0), images)
-    for law in ("ring", "divisive"):
+    for law in ("ring", "divisive", "ring-gate", "miller"):
         model = make(name, law, dropout=0.1).clone(**fields)
         variables = jax.eval_shape(model.init, jax.random.key(0), images)
         logits, gradient = jax.eval_shape(partial(gradients, model), variables, images)
@@ -206,10 +206,16 @@ def test_every_law_trains(name: str, law: str) -> None:
 
         return jax.value_and_grad(objective)(params)
 
-    before, gradient = loss(variables["params"])
-    after, _ = loss(jax.tree.map(lambda p, g: p - 1e-3 * g, variables["params"], gradient))
-    assert after < before
     own = set(LAWS[law].init(1))
+
+    def move(path: Any, x: jax.Array) -> jax.Array:
+        # Where a parameter is zero, or a hidden unit dead, another has no gradient.
+        return jnp.abs(x) + 0.1 * np.abs(rng.normal(size=x.shape)) if path[-1].key in own else x
+
+    params = jax.tree_util.tree_map_with_path(move, variables["params"])
+    before, gradient = loss(params)
+    after, _ = loss(jax.tree.map(lambda p, g: p - 1e-3 * g, params, gradient))
+    assert after < before
     found = [x for p, x in jax.tree_util.tree_leaves_with_path(gradient) if p[-1].key in own]
     assert bool(found) == bool(own)
     assert all(np.any(x != 0) for x in found)

@@ -78,6 +78,20 @@ def test_every_base_folds(base: str, law: str, monkeypatch: pytest.MonkeyPatch) 
     assert np.abs(plain_apply(_without_force(variables), images) - expected).max() > 1e-2
 
 
+@pytest.mark.parametrize("law", ["ring", "spring"])
+def test_a_layer_that_its_network_builds_without_the_law_has_no_force(law: str) -> None:
+    """The first layer of the speedrun network has a bias, and neither norm nor force."""
+    config = ModelConfig("speedrun", law=law, width=0.05, algorithm="direct")
+    variables = random_variables(config)
+    folded, plain = fold(variables, law), build(config, 10, law="none")
+    np.testing.assert_array_equal(
+        folded["params"]["whiten"]["bias"], variables["params"]["whiten"]["bias"]
+    )
+    images = jnp.asarray(np.random.default_rng(1).normal(size=(3, 32, 32, 3)), jnp.float32)
+    expected = jax.jit(build(config, 10).apply)(variables, images)
+    np.testing.assert_allclose(jax.jit(plain.apply)(folded, images), expected, rtol=2e-4, atol=2e-4)
+
+
 @pytest.mark.parametrize("folded", [True, False])
 def test_a_model_is_exported_with_an_open_batch(folded: bool) -> None:
     """One program for any number of images: pools, forces, dense layers, chosen convolutions."""

@@ -187,9 +187,9 @@ def test_the_force_is_compared_with_the_plain_model_and_with_faster_biases(
             shown = f"{100 * statistics.mean(each):+.2f} ± {100 * statistics.stdev(each):.2f}"
             arm = f"{line['arm']} − {line['control']}"
             (row,) = [r for r in rows(reported) if r[1:4] == [line["model"], arm, "3"]]
-            assert row[9 if prefix else 4] == shown
+            assert row[11 if prefix else 4] == shown
             interval = f"{100 * low:+.2f} … {100 * high:+.2f}".replace("-", "−")
-            assert row[10 if prefix else 5] == interval
+            assert row[12 if prefix else 5] == interval
         each = [f"{100 * (a - b):+.2f}" for a, b in _accuracies(reported, line)]
         assert [TITLE, line["model"], arm, *each] in rows(reported)
 

@@ -52,3 +52,25 @@ def test_several_parameters_stand_as_lines_by_name(channels: int, marked: bool) 
     assert {name: list(line.get_ydata()) for name, line in drawn.items()} == own
     assert all((line.get_marker() not in ("", "None")) is marked for line in drawn.values())
     assert len({line.get_color() for line in drawn.values()}) == 2
+
+
+def test_what_the_channels_of_a_layer_share_stands_by_layer() -> None:
+    weights = {"weights[-1]": [0.1], "weights[0]": [-0.2]}
+    fig = Figure()
+    plot_law_parameters(fig, {"conv1": weights, "conv2": {**weights, "weights[0]": [0.5]}})
+    (axes,) = fig.axes
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["conv1", "conv2"]
+    drawn = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert drawn["weights[0]"] == [-0.2, 0.5]
+    assert drawn["weights[-1]"] == [0.1, 0.1]
+    assert not fig.get_supxlabel()
+
+
+def test_shared_parameters_have_a_panel_beside_those_by_channel() -> None:
+    fig = Figure()
+    plot_law_parameters(fig, {"conv1": {"exponents": [0.1, 0.2], "log_kappa": [0.3]}})
+    by_channel, by_layer = fig.axes
+    assert [bar.get_height() for bar in by_channel.patches] == [0.1, 0.2]  # type: ignore[attr-defined]
+    assert list(by_layer.lines[0].get_ydata()) == [0.3]
+    (legend,) = fig.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["exponents", "log_kappa"]

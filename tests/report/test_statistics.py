@@ -11,7 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from physjax.report.statistics import paired
+from physjax.report.statistics import (
+    detectable,
+    deviation_interval,
+    holm,
+    paired,
+    pairs_needed,
+    power,
+)
 
 
 def test_students_sleep_data() -> None:
@@ -93,3 +100,66 @@ def test_what_cannot_be_paired_is_refused() -> None:
         paired([0.1, 0.2], [0.1])
     with pytest.raises(ValueError, match="0 values"):
         paired([], [])
+
+
+@pytest.mark.parametrize(("n", "effect"), [(2, 1.0), (5, 2.0), (10, 1.0), (20, 0.5)])
+def test_power_of_the_paired_t_test(n: int, effect: float) -> None:
+    """Against the normal power for each deviation that n pairs may show, averaged over these."""
+    limit = stats.t.ppf(0.975, n - 1)
+
+    def given(chi: float) -> float:
+        cut = limit * chi / np.sqrt(n - 1)
+        shift = effect * np.sqrt(n)
+        return float(stats.norm.sf(cut - shift) + stats.norm.cdf(-cut - shift))
+
+    assert power(n, effect, 1.0) == pytest.approx(stats.chi(n - 1).expect(given), abs=1e-6)
+    assert power(n, -3 * effect, 3.0) == pytest.approx(power(n, effect, 1.0))
+
+
+def test_power_is_how_often_simulated_studies_find_the_effect() -> None:
+    rng = np.random.default_rng(0)
+    differences = rng.normal(0.3, 0.2, (20_000, 6))
+    found = np.mean(stats.ttest_1samp(differences, 0, axis=1).pvalue < 0.05)
+    assert power(6, 0.3, 0.2) == pytest.approx(found, abs=0.01)
+    assert power(6, 0.0, 0.2) == pytest.approx(0.05)
+    assert power(1, 5.0, 0.2) == 0
+
+
+@pytest.mark.parametrize(("effect", "pairs"), [(0.5, 4), (0.3, 6), (0.2, 10), (0.1, 34)])
+def test_pairs_needed_at_a_deviation_of_two_tenths(effect: float, pairs: int) -> None:
+    assert pairs_needed(effect, 0.2) == pairs
+    assert power(pairs, effect, 0.2) >= 0.8 > power(pairs - 1, effect, 0.2)
+    assert detectable(pairs, 0.2) <= effect < detectable(pairs - 1, 0.2)
+
+
+def test_what_no_number_of_pairs_shows() -> None:
+    assert pairs_needed(1e-5, 1.0) is None
+    assert math.isnan(detectable(1, 0.2))
+    assert math.isnan(detectable(5, 0.0))
+    with pytest.raises(ValueError, match="no number of pairs"):
+        pairs_needed(0.0, 1.0)
+
+
+def test_a_difference_says_what_its_pairs_could_have_shown() -> None:
+    found = paired([0.51, 0.63, 0.68], [0.50, 0.60, 0.70])
+    assert found["detectable"] == pytest.approx(detectable(3, found["sd"]))
+    assert power(3, found["detectable"], found["sd"]) == pytest.approx(0.8)
+
+
+def test_interval_of_a_deviation_by_the_table_of_chi_squared() -> None:
+    # chi^2 of 9 degrees of freedom: 2.7004 and 19.0228 at 2.5 and 97.5 %.
+    low, high = deviation_interval(10, 0.2)
+    assert low == pytest.approx(0.2 * np.sqrt(9 / 19.0228), rel=1e-4)
+    assert high == pytest.approx(0.2 * np.sqrt(9 / 2.7004), rel=1e-4)
+    assert all(map(math.isnan, deviation_interval(1, 0.2)))
+
+
+def test_holm_by_hand() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.6: times 4, 3, 2, 1, none smaller than the one before it.
+    assert holm([0.03, 0.01, 0.6, 0.02]) == pytest.approx([0.06, 0.04, 0.6, 0.06])
+    assert holm([0.4, 0.5]) == pytest.approx([0.8, 0.8])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
+    one, none = holm([0.03, math.nan])
+    assert one == pytest.approx(0.03)
+    assert math.isnan(none)
+    assert holm([]) == []

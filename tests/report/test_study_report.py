@@ -82,7 +82,7 @@ def test_columns_of_numbers_are_flush_right(tmp_path: Path) -> None:
     report_study(tmp_path / "s")
     rules = [line for line in tables(tmp_path / "s").splitlines() if line.startswith("|:-")]
     right = [[cell.endswith("-:") for cell in rule.strip("|").split("|")] for rule in rules]
-    assert right == [[False] * 3 + [True] * count for count in (5, 6, 3)]
+    assert right == [[False] * 3 + [True] * count for count in (5, 8, 3)]
 
 
 def test_only_whole_pairs_are_compared(tmp_path: Path) -> None:
@@ -357,3 +357,26 @@ def test_the_locale_changes_nothing_and_a_report_that_fails_leaves_the_last_one(
     with pytest.raises(RecordError):
         report_study(tmp_path / "s")
     assert (tmp_path / "s" / "tables.md").read_bytes() == before
+
+
+def test_what_a_gate_learned_is_drawn_by_layer_for_each_arm() -> None:
+    planned = studies.study(laws=("none", "ring-gate", "ring"))
+    runs = plan(planned)
+    weights = {"ring-gate": {"weights[0]": [0.5]}, "ring": {"neighbor_forces": [1.0, 2.0]}}
+    records = [
+        studies.record(
+            *(planned, c, 0.9, 0.8),
+            law_parameters={f"conv{i}": weights[c.arm] for i in (1, 2)} if c.arm in weights else {},
+        )
+        for c in runs
+    ]
+    frames = study_frames(records, runs)
+    fig = Figure()
+    figures.draw_parameters(frames, fig)
+    (axes,) = fig.axes
+    assert axes.get_title() == "ring-gate"
+    assert list(axes.lines[0].get_ydata()) == [0.5, 0.5]
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["conv1", "conv2"]
+    plain = Figure()
+    figures.draw_parameters(study_frames(records[:1], runs), plain)
+    assert not plain.axes

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -212,3 +214,16 @@ def test_a_full_disk_is_said_in_a_line(tmp_path: Path, capfd: pytest.CaptureFixt
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert "Traceback" not in capfd.readouterr().err
+
+
+def test_what_orbax_logs_is_not_shown_whatever_is_imported_first() -> None:
+    code = """
+import logging, sys
+import physjax.train.checkpoint_errors
+from absl import logging as absl_logging
+exec(compile("absl_logging.warning('from orbax')", "/x/orbax/checkpoint.py", "exec"))
+exec(compile("absl_logging.warning('from elsewhere')", "/x/other.py", "exec"))
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "from orbax" not in done.stderr
+    assert "from elsewhere" in done.stderr

@@ -38,10 +38,19 @@ def test_a_laws_setting_changes_its_force_and_nothing_else() -> None:
     np.testing.assert_allclose(law(params, y)[0], (1 + weights[0] + weights[5] * 9) ** -2 - 1)
     assert law == LAWS["divisive"].configured({"reach": 5, "length": 4})
     assert LAWS["divisive"].configured({"length": 2.0}) == LAWS["divisive"]
-    assert [k for law in LAWS.values() for k in law.settings] == [
-        *("length", "reach"),
-        *("neighbors", "k", "alpha", "beta"),
-    ]
+    assert {law.name: [*law.settings] for law in LAWS.values()} == {
+        "none": [],
+        "ring": ["permute"],
+        "spring": ["permute"],
+        "divisive": ["length", "reach", "permute"],
+        "lrn": ["neighbors", "k", "alpha", "beta", "permute"],
+        "ring-gate": ["standardize", "gain", "radius", "per_channel", "permute"],
+        "own-gate": ["standardize", "gain", "per_channel"],
+        "energy-gate": ["kappa", "radius", "per_channel", "permute"],
+        "se": ["reduction"],
+        "miller": ["reach", "length", "alpha", "beta", "k", "permute"],
+        "square": [],
+    }
     assert list(RULES["coupled"].settings) == ["gamma", "eta", "resistance_min", "resistance_max"]
 
 

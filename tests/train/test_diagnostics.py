@@ -61,3 +61,19 @@ def test_the_laws_own_parameters_are_recorded_channel_by_channel() -> None:
         "block/conv": {"neighbor_forces": [0.1235, -2.0, 0.0]}
     }
     assert law_parameters(params, get_law("none").init(1)) == {}
+
+
+def test_weights_of_neighbours_are_recorded_row_by_row() -> None:
+    weights = np.array([[0.5], [0.0], [-0.25]])
+    names = get_law("ring-gate").recorded_names
+    assert law_parameters({"conv": {"weights": weights}}, names) == {
+        "conv": {"weights[-1]": [0.5], "weights[0]": [0.0], "weights[1]": [-0.25]}
+    }
+    assert get_law("se").recorded_names == ()
+    assert get_law("miller").recorded_names == ("log_length", "log_alpha", "log_k", "beta")
+
+
+def test_a_gate_reports_its_spread() -> None:
+    (figures,) = applied("ring-gate", 0.5).values()
+    assert set(figures) == {"force_rms", "gate_mean", "gate_sd", "gate_image_sd"}
+    assert 0 < figures["gate_image_sd"] < figures["gate_sd"]

@@ -16,12 +16,11 @@ from physjax.errors import UserError
 from physjax.files import atomic_write
 from physjax.records import RecordError, RunFolder
 from physjax.records.inspection import read_inspection
-from physjax.report.frames import study_frames
 from physjax.report.html import charts, run_panels, study_panels
 from physjax.report.html.panel import Panel, chart, joined, table
 from physjax.report.html.run_panels import RunSubject
 from physjax.report.html.study_panels import StudySubject
-from physjax.report.study import read_study
+from physjax.report.study import read_frames
 from physjax.report.titles import run_title
 from physjax.study.folder import StudyFolder
 
@@ -82,9 +81,8 @@ def write_page(
 
 def _read(path: Path, lack: str) -> RunSubject | StudySubject:
     if StudyFolder(path).grid_file.exists():
-        study, planned, records = read_study(path)
-        frames = study_frames(list(records.values()), planned, paper=False, tta=study.tta)
-        return StudySubject(path.resolve().name, frames, len(records), len(planned), study.tta)
+        frames, records, study = read_frames(path)
+        return StudySubject(path.resolve().name, frames, len(records), study)
     record = RunFolder(path).read()
     if record.result is None:
         raise RecordError(f"{path} has not ended: run the same command again to go on")

@@ -14,6 +14,7 @@ from physjax.report.physics import LABELS
 from physjax.report.sections import study_sections
 from physjax.report.study import table_frames
 from physjax.report.tables import render
+from physjax.study.design import Study, plan
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,8 @@ class StudySubject:
     frames: StudyFrames
     ended: int
     """Runs that have ended."""
-    planned: int
-    tta: str | None
-    """Its views."""
+    study: Study
+    """Its grid."""
 
 
 def overview(study: StudySubject) -> Markup | None:
@@ -35,7 +35,9 @@ def overview(study: StudySubject) -> Markup | None:
     by = judged(study.frames.runs)
     ended = study.frames.runs[~study.frames.runs["failed"].astype(bool)]
     parts = [
-        paragraph(f"{study.ended} of {study.planned} runs have ended: {study.frames.title}."),
+        paragraph(
+            f"{study.ended} of {len(plan(study.study))} runs have ended: {study.frames.title}."
+        ),
         paragraph(
             "Arms see the same batches at equal seeds. "
             + (
@@ -56,7 +58,9 @@ def overview(study: StudySubject) -> Markup | None:
 def tables(study: StudySubject) -> Markup | None:
     """Those of tables.md."""
     parts = []
-    for section in study_sections(table_frames(study.frames), study.frames.title, study.tta):
+    for section in study_sections(
+        table_frames(study.frames, study.study), study.frames.title, study.study
+    ):
         if section.heading:
             parts.append(heading(section.heading))
         # tabulate escapes what comes from names.
@@ -73,7 +77,7 @@ def differences(study: StudySubject) -> Markup | None:
     """Arm minus control, with intervals."""
     if study.frames.pairs.empty:
         return None
-    frame = difference_frame(study.frames.pairs)
+    frame = difference_frame(study.frames.pairs, study.study.families)
     text = (
         "Each point is the mean difference between an arm and its control over the seeds, with "
         "Student's 95 % interval. An interval that holds zero says that the study cannot tell the "

@@ -1,8 +1,9 @@
-"""Train a run from Python, or open one of earlier."""
+"""Runs are made, and loaded again."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -69,6 +70,7 @@ def load_run(
     rule: LearningRule | None = None,
     *,
     dataset: Dataset | None = None,
+    plugins: Sequence[str] = (),
     other_code: bool = False,
 ) -> Run:
     """The run in a folder.
@@ -78,6 +80,7 @@ def load_run(
       law: the force law, where it is one of one's own.
       rule: the learning rule, where it is one of one's own.
       dataset: the images, where they are one's own: only :meth:`Run.evaluate` needs them.
+      plugins: to load instead of those that the record names, which may have moved since.
       other_code: predict also where the code of law or base is not what was trained.
 
     Raises:
@@ -85,6 +88,9 @@ def load_run(
       ConfigError: `law` or `rule` is not the one that the run names.
     """
     record = RunFolder(Path(path)).read()
+    if plugins:
+        config = record.config.replace(run={"plugins": tuple(plugins)})
+        record = dataclasses.replace(record, config=config)
     for thing, asked in ((law, record.config.model.law), (rule, record.config.rule.update_rule)):
         if thing is not None and thing.name != asked:
             raise ConfigError(f"{path} was trained with {asked!r}, and not with {thing.name!r}")

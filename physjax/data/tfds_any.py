@@ -1,0 +1,178 @@
+"""Any image-classification data set that TensorFlow Datasets prepared, by its name."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from physjax.config import DataConfig
+from physjax.data.decoding import decode_all
+from physjax.data.images import ImageError, decode_image
+from physjax.data.pixels import to_rgb
+from physjax.data.shards import FORMATS, read_shard
+from physjax.data.spec import DatasetSpec, OwnImages, own_spec
+from physjax.data.split import split_off
+from physjax.data.tfds_folder import Shard, data_folder, read_json, read_text, shards_of
+from physjax.data.types import DataError, Split
+
+TEST_NAMES = ("test", "validation", "val")
+TEST_FRACTION = 0.2
+"""Of each class, where the data set has no test images."""
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """What the files in a folder say of an image-classification data set."""
+
+    image: str
+    """The feature's name."""
+    label: str
+    classes: tuple[str, ...]
+    splits: dict[str, tuple[Shard, ...]]
+    file_format: str
+
+
+def tfds_spec(name: str, data_dir: str | None) -> DatasetSpec | None:
+    """An entry for the data set of that name in the TFDS folder; None: there is none."""
+    try:
+        there = bool(_versions(data_folder(data_dir) / name))
+    except (OSError, ValueError):
+        return None
+    return own_spec(name, name, partial(find_tfds, name)) if there else None
+
+
+def _versions(home: Path) -> list[Path]:
+    """Folders of whole versions, the newest last."""
+    found = [p for p in home.glob("[0-9]*.[0-9]*.[0-9]*") if (p / "dataset_info.json").is_file()]
+    numbers = {p: [int(n) if n.isdigit() else -1 for n in p.name.split(".")] for p in found}
+    return sorted(found, key=lambda p: numbers[p])
+
+
+def find_tfds(name: str, config: DataConfig) -> OwnImages:
+    """The prepared data set `name`, its newest version.
+
+    Raises:
+      DataError: it is damaged, or is none of images with one label each.
+    """
+    folder = _versions(data_folder(config.data_dir) / name)[-1]
+    layout = _layout(name, folder)
+    test_name = next((split for split in TEST_NAMES if split in layout.splits), "")
+    chosen: tuple[npt.NDArray[np.intp], ...] | None = None
+    if not test_name:
+        chosen = split_off(_labels(layout, "train"), TEST_FRACTION)
+        counts = len(chosen[0]), len(chosen[1])
+        remark = (
+            f"{name} has no test images: {counts[1]} images, a fifth of each class, always the "
+            "same ones, are the test set"
+        )
+    else:
+        counts = _count(layout, "train"), _count(layout, test_name)
+        remark = "" if test_name == "test" else f"the test images are the split {test_name}"
+
+    def read(side: int) -> tuple[Split, Split]:
+        train = _split(layout, "train", side)
+        if chosen is None:
+            return train, _split(layout, test_name, side)
+        stays, aside = (Split(train.images[part], train.labels[part]) for part in chosen)
+        return stays, aside
+
+    return OwnImages(
+        title=name,
+        class_names=layout.classes,
+        source=folder,
+        counts=counts,
+        files=tuple(sorted(path for path in folder.iterdir() if path.is_file())),
+        read=read,
+        remark=remark,
+        version=folder.name,
+    )
+
+
+def _layout(name: str, folder: Path) -> _Layout:
+    remedy = "prepare it again, or name another folder with --data-dir"
+    info = read_json(folder / "dataset_info.json", remedy)
+    try:
+        features = read_json(folder / "features.json", remedy)["featuresDict"]["features"]
+        images = [key for key, value in features.items() if "image" in value]
+        labels = [key for key, value in features.items() if "classLabel" in value]
+        pair = info.get("supervisedKeys", {}).get("tuple", {}).get("items", [])
+        keys = [item["featureKey"] for item in pair]
+        image = next((key for key in keys if key in images), images[0] if images else "")
+        label = next((key for key in keys if key in labels), labels[0] if labels else "")
+        if not image or not label:
+            raise DataError(
+                f"{name} in {folder} has the features {', '.join(features)}, and not an image and "
+                "a class label: it is no data set of image classification"
+            )
+        count = int(features[label]["classLabel"]["numClasses"])
+        file_format = str(info.get("fileFormat", "tfrecord"))
+        if file_format not in FORMATS:
+            raise DataError(f"{folder} is in the format {file_format}; {remedy}")
+        splits = {
+            str(split["name"]): shards_of(name, folder, split, file_format)
+            for split in info["splits"]
+        }
+        if "train" not in splits:
+            raise DataError(f"{name} in {folder} has the splits {', '.join(splits)}, and no train")
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{folder} cannot be read ({error!r}); {remedy}") from error
+    named = folder / f"{label}.labels.txt"
+    lines = read_text(named, remedy).splitlines() if named.is_file() else map(str, range(count))
+    return _Layout(image, label, tuple(lines), splits, file_format)
+
+
+def _records(layout: _Layout, split: str) -> Sequence[tuple[str, Any]]:
+    """(name for messages, features) of every example of a split."""
+    # Here, not above: with a warm cache TFDS is not needed, and it is slow to import.
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    found = []
+    for shard in layout.splits[split]:
+        try:
+            for index, record in enumerate(read_shard(shard.path, layout.file_format, shard.count)):
+                features = tf_example_pb2.Example.FromString(record).features.feature
+                found.append((f"record {index} of {shard.path}", features))
+        # Whatever the readers raise (RuntimeError, DecodeError, ...) is a damaged file.
+        except Exception as error:
+            raise DataError(
+                f"{shard.path} cannot be read ({type(error).__name__}: {error}); prepare the data "
+                "set again"
+            ) from error
+    return found
+
+
+def _labels(layout: _Layout, split: str) -> npt.NDArray[np.int32]:
+    labels = []
+    for name, features in _records(layout, split):
+        values = features[layout.label].int64_list.value
+        if len(values) != 1 or not 0 <= values[0] < len(layout.classes):
+            count = len(layout.classes)
+            raise DataError(f"{name} has the label {list(values)}, of {count} classes")
+        labels.append(values[0])
+    return np.asarray(labels, np.int32)
+
+
+def _count(layout: _Layout, split: str) -> int:
+    return sum(shard.count for shard in layout.splits[split])
+
+
+def _split(layout: _Layout, split: str, side: int) -> Split:
+    def decode(name: str, features: Any) -> npt.NDArray[np.uint8]:
+        try:
+            (content,) = features[layout.image].bytes_list.value
+            pixels = decode_image(io.BytesIO(content), (side, side, 3))
+        except (Exception, MemoryError) as error:
+            raise ImageError(f"{name}: the image is damaged ({error})") from error
+        return to_rgb(pixels[None], side)[0]
+
+    jobs = [partial(decode, *record) for record in _records(layout, split)]
+    return Split(decode_all(jobs, side), _labels(layout, split))
