@@ -11,6 +11,7 @@ import sys
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -154,6 +155,22 @@ def test_of_many_one_wins_new_runs_and_those_of_the_dead(tmp_path: Path) -> None
     # They were killed, on this machine: that is known at once.
     for run in runs:
         assert take(Claims(tmp_path / "claims"), run)
+
+
+@pytest.mark.parametrize("number", [1, 2, 3])
+def test_what_others_did_since_the_look_at_a_dead_one_counts(tmp_path: Path, number: int) -> None:
+    """A third one has its number, was faster, or came after one that was faster and has ended."""
+    leave(tmp_path, STALE + 60)
+
+    class Slow(Claims):
+        def _is_dead(self, *arguments: Any) -> bool:
+            dead = super()._is_dead(*arguments)
+            leave(tmp_path, 0, number=number, token="third")
+            return dead
+
+    assert not take(Slow(tmp_path))
+    assert {p.name for p in (tmp_path / "run").iterdir()} == {"1", str(number)}
+    assert not take(Claims(tmp_path))
 
 
 def wait_until_lost(claim) -> None:  # type: ignore[no-untyped-def]
