@@ -44,6 +44,21 @@ def cnn(make: Maker) -> nn.Module:
     )
 
 
+def vgg5(make: Maker) -> nn.Module:
+    """128-256-512-512-512, a pool after each but the first."""
+    parts: dict[str, nn.Module] = {}
+    channels = 3
+    for index, count in enumerate((128, 256, 512, 512, 512), start=1):
+        features = make.channels(count)
+        parts[f"conv{index}"] = make.layer(channels, features)
+        channels = features
+        if index > 1:
+            parts[f"pool{index}"] = nn.MaxPool2d(2)
+    parts |= {"flat": nn.Flatten(), "drop": make.drop()}
+    parts |= {"fc": PixelsLinear(channels, 2, make.classes)}
+    return sequential(parts)
+
+
 def vgg(make: Maker, depths: Sequence[int]) -> nn.Module:
     """VGG with a head of 512 units."""
     parts: dict[str, nn.Module] = {}
@@ -227,6 +242,7 @@ NETWORKS: dict[str, Callable[[Maker], nn.Module]] = {
     "cnn": cnn,
     "alexnet": alexnet,
     "physics": alexnet,
+    "vgg5": vgg5,
     "vgg11": partial(vgg, depths=(1, 1, 2, 2, 2)),
     "vgg16": partial(vgg, depths=(2, 2, 3, 3, 3)),
     "googlenet": googlenet,

@@ -27,7 +27,7 @@ LARGE: dict[str, dict[str, Any]] = {
     "equilibrium-propagation": {"beta": 0.5, "rounds": 3, "scheme": "random"},
     "coupled-learning": {"eta": 1.0, "rounds": 4},
     "contrastive": {"rounds": 4},
-    "channel-resistances": {"eta": 1.0, "rounds": 3, "kernels": "backprop"},
+    "channel-resistances": {"eta": 1.0, "rounds": 3},
 }
 """Settings of rules that divide by how far they move the output: rounding is divided too."""
 
