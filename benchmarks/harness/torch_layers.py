@@ -97,11 +97,11 @@ class PixelsLinear(nn.Linear):
         self.pixels = side * side
 
 
-class Head(nn.Linear):
+class Head(PixelsLinear):
     """The last dense layer; its outputs are multiplied by `scale`."""
 
-    def __init__(self, channels: int, classes: int, scale: float) -> None:
-        super().__init__(channels, classes)
+    def __init__(self, channels: int, side: int, classes: int, scale: float) -> None:
+        super().__init__(channels, side, classes)
         self.scale = scale
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
@@ -132,9 +132,9 @@ class Maker:
         """The nonlinearity."""
         return ACTIVATIONS[self.config.activation]()
 
-    def head(self, channels: int) -> nn.Module:
-        """The last dense layer."""
-        return Head(channels, self.classes, self.config.logit_scale)
+    def head(self, channels: int, side: int = 1) -> nn.Module:
+        """The last dense layer, on images of that side."""
+        return Head(channels, side, self.classes, self.config.logit_scale)
 
     def drop(self) -> nn.Module:
         """Dropout before a dense layer."""

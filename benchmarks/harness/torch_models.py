@@ -50,12 +50,10 @@ def vgg5(make: Maker) -> nn.Module:
     channels = 3
     for index, count in enumerate((128, 256, 512, 512, 512), start=1):
         features = make.channels(count)
-        parts[f"conv{index}"] = make.layer(channels, features)
+        pool = nn.MaxPool2d(2) if index > 1 else None
+        parts[f"conv{index}"] = make.layer(channels, features, pool=pool)
         channels = features
-        if index > 1:
-            parts[f"pool{index}"] = nn.MaxPool2d(2)
-    parts |= {"flat": nn.Flatten(), "drop": make.drop()}
-    parts |= {"fc": PixelsLinear(channels, 2, make.classes)}
+    parts |= {"flat": nn.Flatten(), "drop": make.drop(), "fc": make.head(channels, side=2)}
     return sequential(parts)
 
 

@@ -50,6 +50,7 @@ _ABLE: dict[str, Able] = {
     "model.activation": _one_of(*ACTIVATIONS),
     **dict.fromkeys(("model.kernel_start", "model.first_layer", "model.logit_scale"), _any),
     "optim.optimizer": _one_of("sgd"),
+    "optim.accumulate": _one_of(1),
     **dict.fromkeys(("optim.epochs", "optim.batch_size", "optim.drop_remainder"), _any),
     **dict.fromkeys(("optim.learning_rate", "optim.warmup", "optim.momentum"), _any),
     **dict.fromkeys(("optim.nesterov", "optim.weight_decay", "optim.bias_scale"), _any),
