@@ -236,15 +236,11 @@ class Run:
         Raises:
           ConfigError: the images of a run were arrays, and are not at hand.
         """
-        from physjax.evaluate.inspection import inspect
+        from physjax.evaluate.inspection import ensure_inspected
         from physjax.report.html import write_page
 
+        runtime.configure()
         for run in (self, *others):
-            runtime.configure()
-            inspect(
-                run.path,
-                dataset=run._dataset,
-                other_code=run._other_code,
-            )
+            ensure_inspected(run.path, dataset=run._dataset, other_code=run._other_code)
         write_page([self.path, *(run.path for run in others)], Path(output))
         return Path(output)

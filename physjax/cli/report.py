@@ -56,21 +56,17 @@ def main() -> None:
 def _inspect(command: Command) -> dict[Path, str]:
     """Look into every run that nobody has looked into; why it could not be, by folder."""
     from physjax.errors import UserError
-    from physjax.evaluate.inspection import inspect
+    from physjax.evaluate.inspection import ensure_inspected
     from physjax.records import RunFolder
-    from physjax.records.inspection import read_inspection
     from physjax.study.folder import StudyFolder
 
     lacks = {}
     for path in command.paths:
-        if StudyFolder(path).grid_file.exists():
-            continue
-        result = RunFolder(path).read().result
-        found = read_inspection(path)
-        if result is None or (found is not None and found.step == result.steps):
+        # What has not ended is refused by the page.
+        if StudyFolder(path).grid_file.exists() or RunFolder(path).read().result is None:
             continue
         try:
-            inspect(
+            ensure_inspected(
                 path,
                 data_dir=command.data_dir,
                 plugins=command.plugin,

@@ -16,7 +16,8 @@ from physjax.evaluate.trained import TrainedRun, opened
 from physjax.forces import ForceLaw
 from physjax.models import first_layer
 from physjax.nn.fold import fold, foldable
-from physjax.records.inspection import Inspection, write_inspection
+from physjax.records import RunFolder
+from physjax.records.inspection import Inspection, read_inspection, write_inspection
 
 MISTAKES = 24
 """So many at most are kept."""
@@ -46,6 +47,13 @@ def inspect(
         found = _look(run)
         write_inspection(path, found)
         return found
+
+
+def ensure_inspected(path: Path, **options: Any) -> None:
+    """Look into the run in `path`, as :func:`inspect` does, unless it was done at its last step."""
+    result, found = RunFolder(path).read().result, read_inspection(path)
+    if result is None or found is None or found.step != result.steps:
+        inspect(path, **options)
 
 
 def _look(run: TrainedRun) -> Inspection:

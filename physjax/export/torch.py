@@ -78,7 +78,7 @@ def state_dict(network: PortableNetwork) -> Arrays:
     problem = ""
     if (get_spec(model).alias_of or model.name) != "alexnet" or model.size != "imagenet":
         problem = f"it is {model.name}, size {model.size}"
-    elif "none" not in (model.law,) and not network.folded:
+    elif model.law != "none" and not network.folded:
         problem = f"its force law {model.law} is not folded"
     elif model.activation != "relu" or model.width != 1:
         problem = f"its activation is {model.activation}, its width {model.width:g}"

@@ -21,6 +21,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from physjax.rules.chain import Chain
 from physjax.rules.energy import Cost, Settled, contrast, cost_slope, free_state
 from physjax.rules.rule import LearningRule, Network, Outputs, Tree, Update
 from physjax.rules.settling import settle
@@ -38,14 +39,21 @@ ClampedCost = Annotated[Cost, Field(description="what the output is clamped down
 
 
 def clamped_state(
-    network: Network, params: Tree, *, eta: float, rounds: int, damping: float, cost: Cost
+    network: Network,
+    chain: Chain,
+    params: Tree,
+    *,
+    eta: float,
+    rounds: int,
+    damping: float,
+    cost: Cost,
 ) -> tuple[Settled, Outputs]:
     """The network at rest with its output clamped, and what its free state gave."""
     free = free_state(network, params)
     logits = free.outputs.logits
     held = (logits - eta * cost_slope(network, logits, cost))[None]
     settled, _ = settle(
-        network.chain(params),
+        chain,
         params,
         free.drives,
         lambda outputs, drive: held,
@@ -60,11 +68,12 @@ def clamped_update(
     network: Network, params: Tree, *, eta: float, rounds: int, damping: float, cost: Cost
 ) -> Update:
     """The contrast between clamped and free state, per example and divided by eta."""
+    chain = network.chain(params)
     settled, outputs = clamped_state(
-        network, params, eta=eta, rounds=rounds, damping=damping, cost=cost
+        network, chain, params, eta=eta, rounds=rounds, damping=damping, cost=cost
     )
     weights = (1 / (eta * network.examples))[None]
-    gradients = contrast(network.chain(params), params, settled, weights)
+    gradients = contrast(chain, params, settled, weights)
     return Update(network.sum_over_devices(gradients), outputs)
 
 

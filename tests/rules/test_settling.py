@@ -303,7 +303,9 @@ def test_coupled_learning_points_downhill_and_is_no_gradient() -> None:
 
 def test_contrastive_learning_is_coupled_learning_with_the_output_at_its_target() -> None:
     network, params = network_of(small(**DENSE))
-    settled, _ = clamped_state(network, params, eta=1.0, rounds=2, damping=0.5, cost="squared")
+    settled, _ = clamped_state(
+        network, network.chain(params), params, eta=1.0, rounds=2, damping=0.5, cost="squared"
+    )
     np.testing.assert_allclose(settled.states[-1][0], network.targets, atol=1e-12)
     coupled = gradients("coupled-learning", network, params, eta=1.0, cost="squared")
     one = gradients("contrastive", network, params)

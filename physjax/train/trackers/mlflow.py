@@ -29,15 +29,14 @@ class MLflow(Tracker):
         # Nothing global is set: several runs of one process track side by side.
         uri = os.environ.get("MLFLOW_TRACKING_URI")
         self._client = MlflowClient(uri or f"sqlite:///{folder.resolve().parent / 'mlflow.db'}")
-        path = folder / f"{self.name}.id"
-        if path.exists():
-            self._id = kept_id(folder, self.name, "")
-            self._client.update_run(self._id, status="RUNNING")
-        else:
-            run = self._client.create_run(self._experiment(), run_name=folder.name)
-            self._id = kept_id(folder, self.name, run.info.run_id)
-            for key, value in parameters(config).items():
-                self._client.log_param(self._id, key, value)
+        self._id = kept_id(folder, self.name, self._new_run)
+        self._client.update_run(self._id, status="RUNNING")
+
+    def _new_run(self) -> str:
+        run = self._client.create_run(self._experiment(), run_name=self._folder.name)
+        for key, value in parameters(self._config).items():
+            self._client.log_param(run.info.run_id, key, value)
+        return str(run.info.run_id)
 
     def _experiment(self) -> str:
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME", "physjax")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, ClassVar
@@ -18,7 +20,7 @@ if TYPE_CHECKING:
 Setting = str | int | float | bool | None
 
 
-class Tracker(Callback):
+class Tracker(Callback, ABC):
     """Sends each epoch's figures on, at its step.
 
     A subclass sends them in :meth:`log`. A run that goes on after a stop is the same run there too.
@@ -36,9 +38,9 @@ class Tracker(Callback):
         self._folder, self._config = folder, config
         self._ended = False
 
+    @abstractmethod
     def log(self, scalars: dict[str, float], step: int) -> None:
         """Send the figures of an epoch that ended at that step; perhaps once more."""
-        raise NotImplementedError
 
     def imported(self) -> ModuleType:
         """The package. Raises UserError with the way to install it."""
@@ -85,9 +87,9 @@ def parameters(config: Config) -> dict[str, Setting]:
     }
 
 
-def kept_id(folder: Path, name: str, made: str) -> str:
-    """The run's name at a tracker: `made` the first time, and the same whenever it goes on."""
+def kept_id(folder: Path, name: str, make: Callable[[], str]) -> str:
+    """The run's name at a tracker: made the first time, and the same whenever it goes on."""
     path = folder / f"{name}.id"
     if not path.exists():
-        path.write_text(made, encoding="utf-8")
+        path.write_text(make(), encoding="utf-8")
     return path.read_text(encoding="utf-8").strip()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from pathlib import Path
 
 from physjax.config import Config
@@ -25,7 +26,7 @@ class WandB(Tracker):
         settings = wandb.Settings(console="off", silent=True)
         self._run = wandb.init(
             project=None if settings.project else "physjax",
-            id=kept_id(folder, self.name, secrets.token_hex(4)),
+            id=kept_id(folder, self.name, partial(secrets.token_hex, 4)),
             name=folder.name,
             resume="allow",
             dir=str(folder),
