@@ -10,7 +10,7 @@ import jax
 from physjax import data, runtime
 from physjax.config import RECIPES, Config, ConfigError, get_setting
 from physjax.records import DeviceFacts, RunFolder
-from physjax.records.provenance import Origin, changes
+from physjax.records.provenance import changes
 from physjax.study.cost import CostModel, Estimate, finished_runs
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyRecord
@@ -86,16 +86,11 @@ def changed_runs(
 ) -> dict[Cell, list[str]]:
     """Runs of another origin than they would have now, and what differs, images apart."""
     different = {}
-    current: dict[object, Origin] = {}
     for cell, config in local.items():
         earlier = done[cell].origin if cell in done else RunFolder.of(config).read_origin()
-        key = (config.model, config.rule)
-        if earlier is not None:
-            if key not in current:
-                current[key] = current_origin(config)
-            lines = changes(earlier, current[key])
-            if lines:
-                different[cell] = lines
+        lines = [] if earlier is None else changes(earlier, current_origin(config))
+        if lines:
+            different[cell] = lines
     return different
 
 

@@ -32,7 +32,8 @@ from physjax.study.folder import StudyFolder, StudyRecord
 from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
 from physjax.study.runner import run_study
-from physjax.study.status import format_eta, format_status, status, validate
+from physjax.study.status import changed_runs, format_eta, format_status, status, validate
+from physjax.train.origin import current_origin
 from physjax.train.state import init_state
 
 pytestmark = pytest.mark.quick_compile
@@ -261,6 +262,21 @@ def test_other_images_of_the_same_name_are_refused_before_anything_is_run(tmp_pa
     with pytest.raises(RecordError, match=r"the images of digits here .* are not those of the"):
         run_study("s", grid(), paths(tmp_path))
     assert not list(tmp_path.rglob("metrics.jsonl"))
+
+
+def test_each_run_is_compared_with_the_origin_that_it_would_have_itself(
+    whole: tuple[Path, dict[Cell, StudyRecord]],
+) -> None:
+    """Arms may differ in their optimiser alone, whose code is part of where a run comes from."""
+    some = next(iter(whole[1].values()))
+    runs = plan(grid(laws=("none",), arms={"adamw": {"optim": {"optimizer": "adamw"}}}))
+    records = {
+        cell: dataclasses.replace(some, origin=current_origin(config))
+        for cell, config in runs.items()
+    }
+    assert len({config.optim.optimizer for config in runs.values()}) == 2
+    assert changed_runs(runs, records) == {}
+    assert list(changed_runs(runs, dict.fromkeys(runs, records[next(iter(runs))]))) == [*runs][1:]
 
 
 def test_arms_of_a_seed_start_from_the_same_kernels() -> None:
