@@ -74,11 +74,11 @@ def ready(what: Any) -> tuple[Any, Any, tuple[Any, ...]]:
     """The compiled train step of a setup, the state it starts from, and its further arguments."""
     from physjax import runtime
     from physjax.train.setup import shuffle_indices
-    from physjax.train.sharding import compile_step, place
+    from physjax.train.sharding import compile_step, place, place_state
     from physjax.train.state import init_state
     from physjax.train.step import train_step
 
-    state = place(what, init_state(what))
+    state = place_state(what, init_state(what))
     order = place(what, shuffle_indices(0, 0, what.train_size))
     data = (*place(what, images(what.train_size)), order)
     runtime.trim_memory()

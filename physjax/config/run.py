@@ -35,6 +35,10 @@ class RunConfig:
         Trait(incidental=True, not_in_study=BY_FLAG.format("--devices")),
     ] = None
     """How many local devices to use; None: all."""
+    sharding: Annotated[Literal["pmap", "data", "fsdp"], PLACE] = "pmap"
+    """How several devices share a step. `pmap`: a program on each, with its part of the batch;
+    `data`: one program over all, the batch in parts (jax.jit over a mesh); `fsdp`: so too, and each
+    device keeps a part of the parameters and the optimiser's state. It changes rounding alone."""
     remat: Annotated[bool, PLACE] = False
     """Keep only what goes into each layer for the backward pass, and compute the rest again: less
     memory, more time. It changes rounding alone."""

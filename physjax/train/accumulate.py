@@ -27,7 +27,14 @@ def adds_up(rule: LearningRule) -> bool:
 
 
 def in_parts(
-    part: Part, params: Any, batch_stats: Any, batch: Batch, parts: int, *, unroll: bool
+    part: Part,
+    params: Any,
+    batch_stats: Any,
+    batch: Batch,
+    parts: int,
+    *,
+    devices: int = 1,
+    unroll: bool,
 ) -> tuple[Any, jax.Array, Any]:
     """What :data:`Part` gives for a whole batch: gradients added up, logits [n, K], statistics.
 
@@ -35,18 +42,22 @@ def in_parts(
       part: computes one part, whose gradients are those of its share of the batch's mean loss.
       params: in the structure of the gradients.
       batch_stats: before the first part.
-      batch: of n examples.
-      parts: divides n.
+      batch: of n examples: of each device its share of every part.
+      parts: how many.
+      devices: that the batch is spread over; `parts` times this divides n.
       unroll: without a loop, for XLA:CPU, whose convolutions are slow in one. It plans the memory
         of all parts then.
     """
-    size = len(batch.targets) // parts
+
+    def by_part(whole: jax.Array) -> jax.Array:
+        return whole.reshape(devices, parts, -1, *whole.shape[1:])
 
     def one(carry: tuple[Any, Any], number: jax.Array) -> tuple[tuple[Any, Any], jax.Array]:
         stats, total = carry
 
         def own(whole: jax.Array) -> jax.Array:
-            return lax.dynamic_slice_in_dim(whole, number * size, size)
+            share = lax.dynamic_index_in_dim(by_part(whole), number, 1, keepdims=False)
+            return share.reshape(-1, *whole.shape[1:])
 
         share = batch.replace(
             inputs=own(batch.inputs), targets=own(batch.targets), mask=own(batch.mask)
@@ -58,4 +69,5 @@ def in_parts(
     (stats, gradients), logits = lax.scan(
         one, start, jnp.arange(parts), unroll=parts if unroll else 1
     )
-    return gradients, logits.reshape(-1, logits.shape[-1]), stats
+    in_order = logits.reshape(parts, devices, -1, logits.shape[-1]).swapaxes(0, 1)
+    return gradients, in_order.reshape(-1, logits.shape[-1]), stats

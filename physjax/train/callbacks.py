@@ -125,10 +125,11 @@ class ShowProgress(Callback):
     def on_start(self, trainer: Trainer) -> None:
         setup, count = trainer.setup, trainer.device.hosts
         hosts = f"{count} hosts x " if count > 1 else ""
+        how = f" ({setup.config.run.sharding})" if setup.shards > 1 else ""
         self._display.say(
             f"{setup.info.title}: {setup.train_size:,} training and {len(trainer.dataset.test):,} "
             f"test images; {trainer.parameters:,} parameters; {hosts}{setup.shards // count} x "
-            f"{trainer.device.kind}; compiled in {trainer.compile_seconds:.1f} s"
+            f"{trainer.device.kind}{how}; compiled in {trainer.compile_seconds:.1f} s"
         )
 
     def on_step(self, trainer: Trainer, metrics: Metrics) -> None:

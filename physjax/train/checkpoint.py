@@ -114,8 +114,9 @@ class Checkpoints:
         self.check()
         if step in self._manager.all_steps():
             return False
-        # A host copy: the step is about to be given these very buffers.
-        host = jax.tree.map(lambda x: np.array(x), state)
+        # A host copy: the step is about to be given these very buffers. Whole arrays, wherever
+        # they lie: a run may go on with other devices.
+        host = multihost.fetch(state)
         contents: dict[str, Any] = {"leaves": _digests(host), "about": dict(about or {})}
         contents["sha256"] = _digest_of_json(contents)
         with explained(f"the checkpoint of step {step} cannot be written in {self._folder}"):
@@ -245,7 +246,7 @@ class Checkpoints:
 def _digests(tree: Any) -> dict[str, str]:
     """SHA-256 of every array's type, shape and values, by its place in the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
-    return {jax.tree_util.keystr(path): _digest(np.asarray(leaf)) for path, leaf in leaves}
+    return {jax.tree_util.keystr(path): _digest(multihost.fetch(leaf)) for path, leaf in leaves}
 
 
 def _digest(array: np.ndarray[Any, Any]) -> str:

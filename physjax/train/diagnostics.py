@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from physjax.rules import LearningRule
+from physjax.train import multihost
 from physjax.train.callbacks import Callback
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ class LayerDiagnostics(Callback):
     def layer_metrics(
         self, trainer: Trainer, evaluation: Evaluation
     ) -> dict[str, dict[str, float]]:
-        return diagnostics(trainer.state.params, evaluation.diagnostics, trainer.setup.rule)
+        params = multihost.fetch(trainer.state.params)
+        return diagnostics(params, evaluation.diagnostics, trainer.setup.rule)
 
 
 def diagnostics(params: Any, sown: Any, rule: LearningRule) -> dict[str, dict[str, float]]:

@@ -11,6 +11,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
@@ -130,6 +131,24 @@ def _gather_text(text: str) -> list[str]:
     data = text.encode()[:_MESSAGE]
     rows = _gather(np.frombuffer(data.ljust(_MESSAGE, b"\0"), np.uint8))
     return [bytes(row.astype(np.uint8)).rstrip(b"\0").decode(errors="replace") for row in rows]
+
+
+def fetch(tree: Any) -> Any:
+    """`tree` with copies of its arrays on the host, whole, also of those that lie on several.
+
+    Where there are such arrays all hosts must ask at this place.
+    """
+    return jax.tree.map(_fetch, tree)
+
+
+def _fetch(array: Any) -> np.ndarray[Any, Any]:
+    if isinstance(array, jax.Array) and not (
+        array.is_fully_addressable or array.is_fully_replicated
+    ):
+        from jax.experimental import multihost_utils
+
+        array = multihost_utils.process_allgather(array, tiled=True)
+    return np.array(array)
 
 
 def allmax(value: int) -> int:

@@ -25,7 +25,7 @@ from physjax.data import augment
 from physjax.nn.physics import DIAGNOSTICS
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.setup import TrainSetup
-from physjax.train.sharding import compile_step, place
+from physjax.train.sharding import compile_step, gathered, place, place_state, split
 
 Views = Literal["none", "mirror", "mirror+shift"]
 """What probabilities are averaged over: the image alone; both mirror images; those moved by a pixel
@@ -78,7 +78,8 @@ class Predictor:
         step = partial(predict_step, tta=tta, folded=folded)
         side = setup.info.image_size
         example = np.zeros((self.batch_size, side, side, 3), np.uint8)
-        self._call = compile_step(setup, step, *place(setup, (variables, example)))
+        placed = place_state(setup, variables), place(setup, example)
+        self._call = compile_step(setup, step, *placed)
 
     def batches(self, images: npt.NDArray[np.uint8]) -> Iterator[ArrayLike]:
         """uint8 [N, S, S, 3] on the devices, a batch at a time; copies fill up the last one."""
@@ -139,15 +140,16 @@ def predict_step(
       setup: of the run.
       variables: of the network.
       images: uint8 [N, S, S, 3], N a multiple of the devices.
-      shard: which of `setup.shards` equal parts this device computes.
+      shard: which of `setup.programs` equal parts this program computes.
       tta: views to average the probabilities over.
       folded: `variables` are those of the plain twin.
 
     Returns:
       (float32 [N, K], forces), the same on all devices.
     """
-    info, part = setup.info, images.shape[0] // setup.shards
-    own = lax.dynamic_slice_in_dim(images, shard * part, part)
+    info, part = setup.info, images.shape[0] // setup.programs
+    own = split(setup, lax.dynamic_slice_in_dim(images, shard * part, part))
+    variables = gathered(setup, variables)
     model = setup.model(folded)
     scores, sown = [], []
     for weight, seen in _views(own, tta):

@@ -17,6 +17,7 @@ from physjax.records import (
     median_images_per_second,
     selection_criterion,
 )
+from physjax.train import multihost
 from physjax.train.diagnostics import law_parameters
 
 if TYPE_CHECKING:
@@ -98,7 +99,9 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             native=info.native,
         ),
         confusion=evaluation.metrics.confusion,
-        law_parameters=law_parameters(trainer.state.params, trainer.setup.law.recorded_names),
+        law_parameters=law_parameters(
+            multihost.fetch(trainer.state.params), trainer.setup.law.recorded_names
+        ),
         spent=trainer.ledger.sum_up(trainer.step),
     )
 

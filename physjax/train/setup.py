@@ -38,12 +38,13 @@ def shuffle_indices(seed: jax.Array | int, epoch: jax.Array | int, size: int) ->
 
 @dataclass(frozen=True)
 class TrainSetup:
-    """What a step needs and does not change: the config, the data's facts, and the axis, if any."""
+    """What a step needs and does not change: the config, the data's facts, and the devices."""
 
     config: Config
     info: DatasetInfo
     train_size: int
     shards: int = 1
+    """Devices that a batch is spread over, of all hosts."""
 
     def __post_init__(self) -> None:
         batch, n = self.config.optim.batch_size, self.train_size
@@ -77,8 +78,14 @@ class TrainSetup:
         return chosen_law(self.config)
 
     @property
+    def programs(self) -> int:
+        """Parts of a batch that are computed by a program each: under pmap one for each device."""
+        return self.shards if self.config.run.sharding == "pmap" else 1
+
+    @property
     def axis_name(self) -> str | None:
-        return AXIS if self.shards > 1 else None
+        """The mapped axis, over which programs sum; None where one program computes everything."""
+        return AXIS if self.programs > 1 else None
 
     @property
     def image_size(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ from flax import struct
 
 from physjax.models import init_variables
 from physjax.train.setup import TrainSetup, stream_key
+from physjax.train.sharding import is_parted, layout, place_state
 from physjax.train.whitening import whiten_first_layer
 
 NEVER = np.iinfo(np.int32).max
@@ -104,3 +106,15 @@ def init_state(setup: TrainSetup, images: np.ndarray | None = None) -> TrainStat
         ema=jax.tree.map(jnp.copy, params) if setup.config.optim.ema else {},
         metrics=Metrics.zero(),
     )
+
+
+def start_state(setup: TrainSetup, images: np.ndarray) -> TrainState:
+    """:func:`init_state` on the setup's devices, as `--sharding` has it there.
+
+    Where each device has a part of it, none ever holds the whole; but a first layer that starts
+    with the images whitened is begun on one.
+    """
+    if not is_parted(setup) or setup.config.model.first_layer != "random":
+        return place_state(setup, init_state(setup, images))
+    make = partial(init_state, setup)
+    return jax.jit(make, out_shardings=layout(setup, jax.eval_shape(make)))()

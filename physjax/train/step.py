@@ -1,7 +1,7 @@
 """Train and eval steps: pure functions of (state, data).
 
-A batch, its augmentation and its dropout follow from (seed, step) alone, so that a run can stop
-at any step and go on, on another number of devices too (only dropout masks depend on that).
+A batch, its augmentation and its dropout masks follow from (seed, step) alone, so that a run can
+stop at any step and go on, also on another number of devices, split over them in another way.
 """
 
 from __future__ import annotations
@@ -20,10 +20,12 @@ from jax import lax
 
 from physjax.data import augment
 from physjax.models import AUXILIARY, Classifier
+from physjax.nn.dropout import masks_of_batch
 from physjax.nn.taps import VOLTAGES
 from physjax.rules import Network, Outputs, Update
 from physjax.train.accumulate import in_parts
 from physjax.train.setup import TrainSetup, stream_key
+from physjax.train.sharding import by_device, gathered
 from physjax.train.state import NEVER, Metrics, TrainState, as_variables
 
 T = TypeVar("T")
@@ -65,7 +67,11 @@ def _replaced(tree: Any, new: Any) -> Any:
 
 
 class Batch(struct.PyTreeNode):
-    """This shard's part of a training batch, of n examples."""
+    """This program's part of a training batch, of n examples.
+
+    Of a batch that is taken in parts every device has a share of each, and its shares one after the
+    other: a part is the same examples for any number of devices.
+    """
 
     inputs: jax.Array
     """float32 [n, S, S, 3], augmented and normalised."""
@@ -86,17 +92,17 @@ def select_batch(
     shard: jax.Array | int,
 ) -> Batch:
     """The batch that state.step names, augmented; arguments as in :func:`train_step`."""
-    size = setup.config.optim.batch_size
-    part = size // setup.shards
+    size, parts = setup.config.optim.batch_size, setup.config.optim.accumulate
     start = (state.step % setup.steps_per_epoch) * size
     positions = start + jnp.arange(size)
     rows = order[jnp.minimum(positions, setup.train_size - 1)]
     alternate = setup.config.augment.alternate
 
     def own(whole: jax.Array) -> jax.Array:
-        return lax.dynamic_slice_in_dim(whole, shard * part, part)
+        # [devices of a program, parts, examples] of the axes parts, programs, devices, examples.
+        axes = whole.reshape(parts, setup.programs, setup.shards // setup.programs, -1)
+        return lax.dynamic_index_in_dim(axes, shard, 1, keepdims=False).swapaxes(0, 1).ravel()
 
-    chosen = own(rows)
     with jax.named_scope("augment"):
         # Every device draws for the whole batch and keeps its part: the same for any device count.
         draws = augment.draw(
@@ -108,20 +114,23 @@ def select_batch(
             mirror=setup.info.mirror,
             mirrored=_alternated(setup, state, rows) if alternate else None,
         )
-        inputs = augment.apply(
-            jax.tree.map(own, draws),
-            images[chosen],
-            setup.config.augment,
-            setup.image_size,
-            setup.info.mean,
-            setup.info.std,
-        )
-    return Batch(
-        inputs=inputs,
-        targets=labels[chosen],
-        mask=own(positions) < setup.train_size,
-        count=jnp.minimum(size, setup.train_size - start),
-    )
+
+    def prepared(mine: Any, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
+        draws, chosen, positions = mine
+        with jax.named_scope("augment"):
+            inputs = augment.apply(
+                draws,
+                images[chosen],
+                setup.config.augment,
+                setup.image_size,
+                setup.info.mean,
+                setup.info.std,
+            )
+        return inputs, labels[chosen], positions < setup.train_size
+
+    mine = jax.tree.map(own, (draws, rows, positions))
+    inputs, targets, mask = by_device(setup, prepared, mine, images, labels)
+    return Batch(inputs, targets, mask, count=jnp.minimum(size, setup.train_size - start))
 
 
 def _alternated(setup: TrainSetup, state: TrainState, rows: jax.Array) -> jax.Array:
@@ -132,11 +141,14 @@ def _alternated(setup: TrainSetup, state: TrainState, rows: jax.Array) -> jax.Ar
 
 
 def make_network(
-    setup: TrainSetup, state: TrainState, batch: Batch, shard: jax.Array | int
+    setup: TrainSetup, state: TrainState, batch: Batch, first: jax.Array | int
 ) -> Network:
-    """What the learning rule sees: the network's loss on this shard's part of the batch."""
+    """What the learning rule sees: the network's loss on a share of the batch.
+
+    Its examples are the rows of the whole batch from `first` on.
+    """
     model = setup.model()
-    dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
+    dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), 0)
     smoothing = setup.config.optim.label_smoothing
 
     def mean_loss(logits: jax.Array) -> jax.Array:
@@ -144,13 +156,15 @@ def make_network(
         return jnp.sum(jnp.where(batch.mask, losses, 0.0)) / batch.count
 
     def run(model: Classifier, params: Any, perturbations: Any) -> tuple[Outputs, Any]:
-        logits, changed = model.apply(
-            {**as_variables(params, state.batch_stats), **perturbations},
-            batch.inputs,
-            train=True,
-            mutable=["batch_stats", VOLTAGES, AUXILIARY],
-            rngs={"dropout": dropout},
-        )
+        whole = as_variables(gathered(setup, params), state.batch_stats)
+        with masks_of_batch(setup.config.optim.batch_size, first):
+            logits, changed = model.apply(
+                {**whole, **perturbations},
+                batch.inputs,
+                train=True,
+                mutable=["batch_stats", VOLTAGES, AUXILIARY],
+                rngs={"dropout": dropout},
+            )
         outputs = Outputs(logits, changed.get("batch_stats", {}), changed.get(VOLTAGES, {}))
         return outputs, changed.get(AUXILIARY, {})
 
@@ -175,15 +189,14 @@ def make_network(
 
 def _update(setup: TrainSetup, state: TrainState, batch: Batch, shard: jax.Array | int) -> Update:
     """What the learning rule makes of the batch, at once or in parts."""
-    parts = setup.config.optim.accumulate
+    parts, size = setup.config.optim.accumulate, len(batch.targets)
     if parts == 1:
-        return setup.rule.update(make_network(setup, state, batch, shard), state.params)
+        return setup.rule.update(make_network(setup, state, batch, shard * size), state.params)
 
     def part(stats: Any, share: Batch, number: jax.Array) -> tuple[Any, jax.Array, Any]:
-        # Each part has dropout masks of its own, and shares of the gradient are summed at the end.
-        network = make_network(
-            setup, state.replace(batch_stats=stats), share, shard * parts + number
-        )
+        first = (number * setup.programs + shard) * (size // parts)
+        network = make_network(setup, state.replace(batch_stats=stats), share, first)
+        # Shares of the gradient are summed at the end.
         alone = dataclasses.replace(network, sum_over_devices=lambda tree: tree)
         update = setup.rule.update(alone, state.params)
         return update.gradients, update.outputs.logits, update.outputs.batch_stats
@@ -194,6 +207,7 @@ def _update(setup: TrainSetup, state: TrainState, batch: Batch, shard: jax.Array
         state.batch_stats,
         batch,
         parts,
+        devices=setup.shards // setup.programs,
         unroll=jax.default_backend() == "cpu",
     )
     return Update(_sum_over_shards(setup, gradients), Outputs(logits, stats, {}))
@@ -210,8 +224,8 @@ def train_step(
     """One step of the learning rule and the optimiser on the batch that state.step names.
 
     `images` uint8 [N, H, W, 3] and `labels` int32 [N] are the whole training set, `order` int32
-    [N] that of the epoch. Of `setup.shards` equal parts of the batch this computes part `shard`;
-    gradients and metrics are summed over the mapped axis, so every shard returns the same state.
+    [N] that of the epoch. Of `setup.programs` equal parts of the batch this computes part `shard`;
+    gradients and metrics are summed over the mapped axis, so every program returns the same state.
     """
     batch = select_batch(setup, state, images, labels, order, shard)
     update = _update(setup, state, batch, shard)

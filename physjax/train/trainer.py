@@ -27,7 +27,7 @@ from physjax.train.result import make_epoch, make_result, not_finite
 from physjax.train.setup import TrainSetup
 from physjax.train.sharding import place
 from physjax.train.signals import Signals
-from physjax.train.state import NEVER, Metrics, init_state
+from physjax.train.state import NEVER, Metrics, start_state
 from physjax.train.time_limit import TimeLimit
 
 # Of several hosts. With steps of a tenth of a second, and 16 in a call, every 16 s.
@@ -117,7 +117,7 @@ class Trainer:
     def restore_or_init(self) -> None:
         """Take the state of the last whole checkpoint, or the one before the first step."""
         self.callbacks.on_phase(self, "restoring")
-        self.state = place(self.setup, init_state(self.setup, self.dataset.train.images))
+        self.state = start_state(self.setup, self.dataset.train.images)
         with self._spent.on("checkpoints"):
             saved = self.journal.restore(self.state)
         if saved is not None:

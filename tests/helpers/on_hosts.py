@@ -17,7 +17,7 @@ from physjax.cli import common
 from physjax.data import load
 from physjax.train import loop, multihost
 from physjax.train.setup import TrainSetup, shuffle_indices
-from physjax.train.sharding import compile_step, place
+from physjax.train.sharding import compile_step, place, place_state
 from physjax.train.state import TrainState, init_state
 from physjax.train.step import select_batch, train_step
 from physjax.train.time_limit import TimeLimit
@@ -33,7 +33,7 @@ def first_steps(words: tuple[str, ...], shards: int) -> dict[str, np.ndarray[Any
     dataset = load(config.data)
     size = len(dataset.train.labels)
     setup = TrainSetup(config, dataset.info, size, shards)
-    state = place(setup, init_state(setup))
+    state = place_state(setup, init_state(setup))
     images, labels, numbers, order = place(
         setup,
         (

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from physjax import data
 from physjax.config import RECIPES, Config
 from physjax.train.setup import TrainSetup, shuffle_indices
-from physjax.train.sharding import compile_step, place
-from physjax.train.state import TrainState, init_state
-from physjax.train.step import train_step
+from physjax.train.sharding import compile_step, place, place_state
+from physjax.train.state import Metrics, TrainState, init_state
+from physjax.train.step import select_batch, train_step
 
 SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "algorithm": "direct"}
 
@@ -50,7 +54,7 @@ def states_of(
 ) -> list[TrainState]:
     """The state before the first call, and after each call of `repeat` steps."""
     setup = TrainSetup(config, digits.info, len(digits.train.labels), shards)
-    state = place(setup, init_state(setup))
+    state = place_state(setup, init_state(setup))
     train = place(setup, (digits.train.images, digits.train.labels))
     order = place(setup, shuffle_indices(state.seed, 0, setup.train_size))
     call = compile_step(setup, train_step, state, *train, order, repeat=repeat, donate=True)
@@ -64,3 +68,39 @@ def states_of(
 
 def assert_close(one: Any, two: Any, **tolerance: float) -> None:
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), one, two)
+
+
+def batch_digests(setup: TrainSetup, dataset: data.Dataset, steps: Iterable[int]) -> list[str]:
+    """Of each step's batch a SHA-256: its rows of the training set, and its augmented pixels.
+
+    As the train step of the setup takes it, over all of its devices; hosts must all ask.
+    """
+
+    def batch(setup: TrainSetup, state: TrainState, *arrays: jax.Array, shard: Any) -> Any:
+        chosen = select_batch(setup, state, *arrays, shard)
+        found = (chosen.targets, chosen.inputs)
+        if setup.axis_name is None:
+            return found
+        return lax.all_gather(found, setup.axis_name, tiled=True)
+
+    # What is chosen depends on nothing else of a state; numbers for labels name the rows.
+    seed = jnp.uint32(setup.config.run.seed)
+    state = TrainState(jnp.int32(0), seed, {}, {}, {}, {}, Metrics.zero())
+    size = setup.train_size
+    images, rows = place(setup, (dataset.train.images, np.arange(size, dtype=np.int32)))
+    shuffle = jax.jit(shuffle_indices, static_argnums=2)
+    state = place(setup, state)
+    order = place(setup, np.arange(size, dtype=np.int32))
+    select = compile_step(setup, batch, state, images, rows, order)
+    mean, std = np.array(setup.info.mean), np.array(setup.info.std)
+    digests, of = [], -1
+    for step in steps:
+        if step // setup.steps_per_epoch != of:
+            of = step // setup.steps_per_epoch
+            shuffled = np.asarray(shuffle(setup.config.run.seed, of, size), np.int32)
+            order = place(setup, shuffled)
+        at = state.replace(step=place(setup, np.int32(step)))
+        chosen, inputs = jax.tree.map(np.asarray, select(at, images, rows, order))
+        pixels = np.rint(255 * (inputs * std + mean)).astype(np.uint8)
+        digests.append(hashlib.sha256(chosen.tobytes() + pixels.tobytes()).hexdigest())
+    return digests
