@@ -13,6 +13,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
@@ -162,7 +163,8 @@ def compile_step(
     lies: Any = None
     if setup.shards > 1:
         found, first = jax.eval_shape(one, *examples), examples[0]
-        is_state = jax.tree.structure(found) == jax.tree.structure(first)
+        shapes = jax.tree.map(jnp.shape, (found, first))
+        is_state = shapes[0] == shapes[1]
         whole = NamedSharding(_mesh(setup), PartitionSpec())
         lies = layout(setup, first) if is_state and is_parted(setup) else whole
     jitted = jax.jit(one, donate_argnums=(0,) if donate else (), out_shardings=lies)

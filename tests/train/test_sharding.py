@@ -98,6 +98,7 @@ def double(setup: TrainSetup, folded: bool = False) -> Double:
     return Double(**{name: getattr(base, name) for name in fields})
 
 
+@pytest.mark.slow
 def test_in_float64_the_losses_of_200_steps_agree(
     noise: data.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -123,7 +124,7 @@ def test_in_float64_the_losses_of_200_steps_agree(
     sums = losses.pop(("pmap", 1))
     assert sums[-1] - sums[-2] < 0.9 * sums[0]  # it learns
     for way, found in losses.items():
-        print("F64", way, np.max(np.abs(np.array(found) / sums - 1)))
+        print(way, np.max(np.abs(np.array(found) / sums - 1)))
         np.testing.assert_allclose(found, sums, rtol=1e-9, atol=0)
 
 
@@ -194,12 +195,9 @@ def test_a_run_goes_on_over_other_devices_in_another_way(
     wanted = batch_digests(setup, noise, range(15))
     assert [watch.digests[step] for step in range(15)] == wanted
     for found, epoch in zip(moved.read_epochs(), stayed.read_epochs(), strict=True):
-        np.testing.assert_allclose(found.train_loss, epoch.train_loss, rtol=1e-5)
+        np.testing.assert_allclose(found.train_loss, epoch.train_loss, rtol=1e-6)
         assert found.train_accuracy == pytest.approx(epoch.train_accuracy, abs=1 / 200)
     last, other = (folder.read_epochs()[-1] for folder in (moved, stayed))
-    np.testing.assert_allclose(last.test_loss, other.test_loss, rtol=1e-4)
-    for found, epoch in zip(moved.read_epochs(), stayed.read_epochs(), strict=True):
-        print("F32", found.train_loss / epoch.train_loss - 1, found.test_loss, epoch.test_loss)
+    np.testing.assert_allclose(last.test_loss, other.test_loss, rtol=1e-6)
     arrays, same = (runs.parameters(folder.checkpoints) for folder in (moved, stayed))
-    print("P", max(np.abs(arrays[k].astype(float)-same[k]).max() for k in arrays))
-    assert_close(arrays, same, rtol=1e-3, atol=1e-4)
+    assert_close(arrays, same, rtol=1e-4, atol=1e-5)
