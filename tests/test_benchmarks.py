@@ -98,7 +98,7 @@ def test_the_networks_of_resistors_agree_with_the_scipy_loop() -> None:
     assert all(row[f"{name}_updates_per_second"] > 0 for name in rates)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "GLIBC_TUNABLES")}
     words = [

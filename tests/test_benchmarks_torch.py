@@ -15,6 +15,7 @@ import optax
 import pytest
 
 from helpers.random_params import random_like
+from helpers.sampling import sampled
 from physjax import data
 from physjax.config import RECIPES, ConfigError, ModelConfig, to_dict
 from physjax.models import MODELS, build
@@ -36,7 +37,7 @@ from harness.torch_layers import load  # noqa: E402
 
 
 @pytest.mark.parametrize("recipe", ["standard", "fast"])
-@pytest.mark.parametrize("name", list(MODELS))
+@pytest.mark.parametrize("name", sampled(MODELS, "cnn", "alexnet", "speedrun"))
 def test_every_base_is_the_same_network(
     name: str, recipe: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

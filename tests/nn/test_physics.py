@@ -20,6 +20,8 @@ from physjax.nn.initializers import dirac_kernel_init, torch_bias_init, torch_ke
 from physjax.nn.physics import PhysicsLayer
 from physjax.ops.pool import max_pool
 
+pytestmark = pytest.mark.quick_compile
+
 NORM = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 
 

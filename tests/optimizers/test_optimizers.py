@@ -14,6 +14,8 @@ from physjax.optimizers import get_optimizer, kernel_mask, make_schedule
 from physjax.optimizers.masks import convolution_bias_mask
 from physjax.train.choices import resolve_choices
 
+pytestmark = pytest.mark.quick_compile
+
 
 def made(name: str, config: OptimConfig, **own: float) -> optax.GradientTransformation:
     chosen = get_optimizer(name).configured(own)

@@ -25,6 +25,8 @@ from physjax.report.tables import latex_float
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyFolder
 
+pytestmark = pytest.mark.quick_compile
+
 ROOT = Path(__file__).resolve().parents[2]
 
 RUNS = {

@@ -410,7 +410,7 @@ def long() -> Study:
     return grid(config=config, arms={"scaled-bias": {"optim": {"bias_scale": 16.0}}})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_study_that_is_killed_again_and_again_loses_nothing_and_does_nothing_twice(
     tmp_path: Path,
 ) -> None:
