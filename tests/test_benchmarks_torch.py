@@ -76,14 +76,16 @@ def test_what_has_no_place_is_told() -> None:
         load(network, {"params": {"conv1": {"kernel": kernel}}})
 
 
-@pytest.mark.parametrize("recipe", ["standard", "fast"])
-def test_steps_of_a_recipe_are_the_same(recipe: str) -> None:
-    """Nesterov, decay of kernels alone, the biases' own rate, schedule, smoothing, batch norm."""
+@pytest.mark.parametrize(("recipe", "optimizer"), [("standard", "sgd"), ("fast", "muon")])
+def test_steps_of_a_recipe_are_the_same(recipe: str, optimizer: str) -> None:
+    """Nesterov, decay of kernels alone, the biases' own rate, schedule, smoothing, batch norm; and
+    kernels that Muon turns."""
     images, labels = physjax_side.images(40)
     config = RECIPES[recipe].replace(
         model={"name": "cnn", "law": "ring", "width": 0.1, "dropout": 0.0, "algorithm": "direct"},
         augment={"crop": "none", "mirror": False, "alternate": False, "cutout": 0},
         optim={
+            "optimizer": optimizer,
             "batch_size": 8,
             "learning_rate": 0.05,
             "epochs": 2,

@@ -22,8 +22,9 @@ _FAST = Config().replace(
         "dropout": 0.0,
     },
     optim={
+        "optimizer": "muon",
         "batch_size": 250,
-        "learning_rate": 1.0,
+        "learning_rate": 0.5,
         "momentum": 0.85,
         "label_smoothing": 0.2,
     },
