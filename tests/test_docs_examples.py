@@ -68,6 +68,7 @@ ONLY_PARSED = {
     "physjax predict alexnet.safetensors cat.jpg": (
         "tests/export/test_exports.py predicts with a file; this one is 240 MB"
     ),
+    "physjax evaluate runs/mine --corruptions": "a slow test of tests/evaluate does it",
     "physjax prepare --dataset cifar10": "it downloads 170 MB",
     "physjax prepare --dataset fashion_mnist": "it downloads 30 MB",
     "physjax prepare --dataset cifar10 --archive cifar-10-python.tar.gz": "it takes 170 MB",
@@ -165,6 +166,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)).save(path)
+    (folder / "CIFAR-10-C").mkdir()
+    for name, array in {"fog": np.tile(IMAGES, (5, 1, 1, 1)), "labels": np.zeros(15, int)}.items():
+        np.save(folder / "CIFAR-10-C" / f"{name}.npy", array)
     law = docs.blocks("docs/plugins.md")[0]
     (folder / "my_laws.py").write_text(law, encoding="utf-8")
     (folder / "my_lab").mkdir()

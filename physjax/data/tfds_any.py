@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -96,6 +96,28 @@ def find_tfds(name: str, config: DataConfig) -> OwnImages:
         remark=remark,
         version=folder.name,
     )
+
+
+@dataclass(frozen=True)
+class TfdsSplit:
+    """One split of a prepared data set, and no other; it is decoded when it is read."""
+
+    classes: tuple[str, ...]
+    examples: int
+    read: Callable[[int], Split]
+    """Decodes the images, each resized to that side in pixels."""
+
+
+def tfds_test_split(name: str, folder: Path) -> TfdsSplit:
+    """The split `test` of the prepared data set `name` in the folder of a version.
+
+    Raises:
+      DataError: it is damaged, has no such split, or is none of images with one label each.
+    """
+    layout = _layout(name, folder)
+    if "test" not in layout.splits:
+        raise DataError(f"{folder} has the splits {', '.join(layout.splits)}, and no test")
+    return TfdsSplit(layout.classes, _count(layout, "test"), partial(_split, layout, "test"))
 
 
 def _train_name(name: str, layout: _Layout) -> str:

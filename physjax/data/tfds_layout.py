@@ -60,38 +60,32 @@ def find_version(name: str, data_dir: str | None) -> Path | None:
     first, *rest = name.split("/")
     home = data_folder(data_dir) / first
     try:
-        plain, configs = _whole(home), _configs(home)
-        if not plain and not configs:
-            return None
-        for path in [home / Path(*rest)] if rest else []:
-            if path in plain:
-                return path
-            if path.parent.name in configs and path in configs[path.parent.name]:
-                return path
-        if not rest and plain:
-            return plain[-1]
-        chosen = configs.get(rest[0] if len(rest) == 1 else "")
-        if chosen is None and not rest and len(configs) == 1:
-            (chosen,) = configs.values()
-        if chosen is not None:
-            return chosen[-1]
+        groups = {"": _whole(home), **configs(home)}
     # ValueError: a zero in the name.
     except (OSError, ValueError) as error:
         raise DataError(f"{home} cannot be read: {error}; --data-dir names another") from error
-    there = [f"{first}/{path.name}" for path in plain]
-    if rest and rest[0] in configs:
-        there += [f"{first}/{rest[0]}/{path.name}" for path in configs[rest[0]]]
-    else:
-        there += [f"{first}/{config}" for config in configs]
+    if not any(groups.values()):
+        return None
+    wanted = home.joinpath(*rest)
+    if any(wanted in group for group in groups.values()):
+        return wanted
+    if not rest and not groups[""] and len(groups) == 2:
+        rest = [name for name in groups if name]
+    named = groups.get("/".join(rest))
+    if named:
+        return named[-1]
+    inside = groups.get(rest[0]) if rest else None
+    there = inside or [*groups[""], *(home / config for config in groups if config)]
+    listed = ", ".join(str(path.relative_to(home.parent)) for path in there)
     problem = "is not there" if rest else "has several configs"
-    raise DataError(f"{name} {problem} in {home.parent}; name one of {', '.join(there)}")
+    raise DataError(f"{name} {problem} in {home.parent}; name one of {listed}")
 
 
 def _whole(home: Path) -> list[Path]:
     return [path for path in versions(home) if (path / "dataset_info.json").is_file()]
 
 
-def _configs(home: Path) -> dict[str, list[Path]]:
+def configs(home: Path) -> dict[str, list[Path]]:
     """By the names of the folders between name and version: their versions."""
     if not home.is_dir():
         return {}
