@@ -135,7 +135,14 @@ class Run:
 
     @overload
     def evaluate(
-        self, *, tta: Views = ..., corruptions: Sequence[str] = ..., data_dir: str | None = ...
+        self,
+        *,
+        tta: Views = ...,
+        corruptions: Sequence[str] = ...,
+        corrupted_dir: str | Path | None = ...,
+        permute_ring: int = ...,
+        gates: bool = ...,
+        data_dir: str | None = ...,
     ) -> RobustnessRecord: ...
 
     @overload
@@ -150,22 +157,30 @@ class Run:
         *,
         tta: Views = "none",
         corruptions: Sequence[str] = (),
+        corrupted_dir: str | Path | None = None,
+        permute_ring: int = 0,
+        gates: bool = False,
         data_dir: str | None = None,
     ) -> RobustnessRecord | ClassificationMetrics:
         """Accuracy, loss, calibration and classes.
 
-        Without images it is the run's own test set, corrupted too where `corruptions` are named
-        (`physjax.evaluate.corruptions.CORRUPTIONS`), and written into the run's folder.
+        Without images it is the run's own test set, in the ways that are asked for, and written
+        into the run's folder.
 
         Args:
           images: as for :meth:`predict`.
           labels: integers [N].
           tta: as for :meth:`predict`.
-          corruptions: of the test images.
+          corruptions: the test images corrupted, too (`physjax.evaluate.corruptions.CORRUPTIONS`).
+          corrupted_dir: corrupted test images from a folder in their place, such as CIFAR-10-C:
+            all that it has, or the `corruptions` that are named.
+          permute_ring: the channels in so many other orders on the ring, too.
+          gates: which channels the law's gates open and close for which class, too.
           data_dir: TFDS folder of the test images; None: as for training.
 
         Raises:
-          ConfigError: the run's images were arrays, and are not at hand.
+          ConfigError: the run's images were arrays, and are not at hand; or the law knows no
+            neighbours, or has no gates.
           DataError: images or labels that do not fit.
         """
         from physjax.evaluate.robustness import evaluate
@@ -174,8 +189,11 @@ class Run:
         if images is not None or labels is not None:
             if images is None or labels is None:
                 raise ConfigError("images and labels go together: give both, or neither")
-            if corruptions:
-                raise ConfigError("corruptions are of the run's own test images; leave them out")
+            if corruptions or corrupted_dir is not None or permute_ring or gates:
+                raise ConfigError(
+                    "corruptions, corrupted_dir, permute_ring and gates are for the run's own test "
+                    "images; leave them out, or images and labels"
+                )
             array = self._as_images(images)
             known = check_labels(labels, len(array), len(self.class_names))
             log_probabilities = self._network.log_probabilities(array, tta)
@@ -191,6 +209,9 @@ class Run:
             dataset=self._dataset,
             data_dir=data_dir,
             corruptions=corruptions,
+            corrupted_dir=corrupted_dir,
+            permuted_rings=permute_ring,
+            gates=gates,
             other_code=self._other_code,
         )
 

@@ -16,6 +16,7 @@ from pydantic_core import ArgsKwargs
 
 from physjax import schema
 from physjax.config.names import (
+    DatasetName,
     PathText,
     SettingName,
     SettingValue,
@@ -28,9 +29,11 @@ from physjax.config.traits import BY_FLAG, ConfigError, Count, Factor, Fraction,
 class DataConfig:
     """Which images, and from where."""
 
-    dataset: Annotated[Word, Trait(not_in_study="it is an axis of the grid: datasets")] = "auto"
-    """A name in `physjax.data.DATASETS`, that of an image data set in the TFDS folder, or `auto`:
-    CIFAR-10 where it can be had, else digits."""
+    dataset: Annotated[DatasetName, Trait(not_in_study="it is an axis of the grid: datasets")] = (
+        "auto"
+    )
+    """A name in `physjax.data.DATASETS`, that of an image data set in the TFDS folder (`name`,
+    `name/config`, either with `/version`), or `auto`: CIFAR-10 where it can be had, else digits."""
     data_dir: Annotated[
         PathText | None, Trait(incidental=True, not_in_study=BY_FLAG.format("--data-dir"))
     ] = None

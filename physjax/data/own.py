@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from physjax.config import DataConfig
+from physjax.config.names import in_folder_name
 from physjax.data.cache import cached_as, identity_of, path_hash
 from physjax.data.pixels import SIDE, channel_statistics
 from physjax.data.spec import DatasetSpec
@@ -29,7 +30,7 @@ def load_own(spec: DatasetSpec, config: DataConfig) -> Dataset:
     found, side = spec.find(config), config.image_size or SIDE
     root = found.source if found.source.is_dir() else found.source.parent
     (train, test), mark = cached_as(
-        f"{spec.name}-{side}-{path_hash(found.source)}",
+        f"{in_folder_name(spec.name)}-{side}-{path_hash(found.source)}",
         identity_of(root, found.files, found.counts, side, found.class_names),
         found.counts,
         config.cache_dir,

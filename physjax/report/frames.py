@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,17 @@ from typing import Any
 import pandas as pd
 
 from physjax.config import Config
+from physjax.config.names import in_folder_name
 from physjax.plotting import series_styles
 from physjax.records.ledger import goodput
-from physjax.report.paper import has_the_papers_images, is_the_papers, published
+from physjax.report.paper import (
+    PUBLISHED_FIGURES,
+    has_the_papers_images,
+    is_the_papers,
+    published,
+)
 from physjax.report.physics import physics_frame, shared_frame
-from physjax.report.statistics import holm, paired
 from physjax.report.titles import common_setting, setting
-from physjax.study.arms import base_arm
 from physjax.study.controls import compared_with, controls_of
 from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyRecord
@@ -27,7 +30,6 @@ ARM = ["dataset", "model", "arm"]
 _RESULT = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs", "parameters"]
 TTA = "test_accuracy_tta"
 VALIDATION = "validation_accuracy"
-_PAPER = ["train_mean", "train_best", "test_mean", "test_best"]
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class StudyFrames:
                 for name, frame in vars(self).items()
                 if isinstance(frame, pd.DataFrame)
             }
-            yield "_".join(values.values()), dataclasses.replace(self, **parts)
+            yield in_folder_name("_".join(values.values())), dataclasses.replace(self, **parts)
 
     @property
     def title(self) -> str:
@@ -154,7 +156,7 @@ def _run(
         line |= {"goodput": round(goodput(spent, result.steps), 4)}
         line |= {"restarts": spent.restarts, "lost_steps": spent.lost_steps}
     if known is not None and (paper or is_the_papers(record.config, line["title"])):
-        line |= {f"paper_{name}": getattr(known, name) for name in _PAPER}
+        line |= {f"paper_{name}": getattr(known, name) for name in PUBLISHED_FIGURES}
     return line
 
 
@@ -162,7 +164,7 @@ def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` in the order of its data sets, then of its arms, then of the seeds."""
     kinds: dict[str, Any] = {"epochs": "Int64", "parameters": "Int64"}
     kinds |= {"restarts": "Int64", "lost_steps": "Int64"}
-    accuracies = [f"paper_{name}" for name in _PAPER]
+    accuracies = [f"paper_{name}" for name in PUBLISHED_FIGURES]
     accuracies += [
         c
         for c in [*_RESULT, TTA, VALIDATION, "seconds", "images_per_second", "goodput"]
@@ -198,83 +200,3 @@ def _pairs(runs: pd.DataFrame) -> pd.DataFrame:
         difference=pairs[by] - pairs[f"{by}_control"],
         difference_tta=pairs[TTA] - pairs[f"{TTA}_control"],
     )
-
-
-def arm_frame(runs: pd.DataFrame) -> pd.DataFrame:
-    """A line an arm: `n` runs that ended well, how many `failed`, and their accuracies.
-
-    Those of `tta` and `validation` are of the `tta_n` and `validation_n` runs that have them. `sd`
-    is the sample standard deviation (divisor n - 1), `best` the largest; NaN where there is none.
-    """
-    columns: dict[str, Any] = {
-        **{name: (name, "first") for name in ("title", "setting", "table")},
-        "n": ("failed", lambda failed: int((~failed).sum())),
-        "failed": ("failed", "sum"),
-        "tta_n": (TTA, "count"),
-        "validation_n": (VALIDATION, "count"),
-    }
-    sources = {"train": "train_accuracy", "test": "test_accuracy"}
-    for split, source in {**sources, "tta": TTA, "validation": VALIDATION}.items():
-        for name, how in (("mean", "mean"), ("sd", "std"), ("best", "max")):
-            columns[f"{split}_{name}"] = (source, how)
-    columns |= {f"paper_{name}": (f"paper_{name}", "first") for name in _PAPER}
-    frame = runs.groupby(ARM, sort=False).agg(**columns).reset_index()
-    return frame.assign(title=frame["title"].fillna(frame["dataset"]))
-
-
-def difference_frame(
-    pairs: pd.DataFrame, families: Mapping[str, Sequence[str]] | None = None
-) -> pd.DataFrame:
-    """A line an arm and a control: what :func:`physjax.report.statistics.paired` makes of them.
-
-    `p_holm` is the p value corrected for the comparisons of the line's `family`: those of the arms
-    that one of `families` names (`Study.families`), or of all others. `tta_n` to `tta_p_value` are
-    of the accuracies over the study's views. The paper's difference is that of its mean test
-    accuracies: unpaired, and of two recipes.
-    """
-    lines = []
-    families = families or {}
-    family_of = {arm: name for name, arms in families.items() for arm in arms}
-    rest = "others" if families else "all"
-    for key, group in pairs.groupby([*ARM, "arm_control"], sort=False):
-        first = group.iloc[0]
-        difference = first["paper_test_mean"] - first["paper_test_mean_control"]
-        lines.append(
-            {
-                **dict(zip([*ARM, "control"], key, strict=True)),
-                "title": first["title"],
-                "family": family_of.get(base_arm(first["arm"]), rest),
-                **paired(group[first["judged"]], group[f"{first['judged']}_control"]),
-                **_paired_tta(group.dropna(subset="difference_tta")),
-                "paper_difference": difference,
-                "paper_improvement_rate": difference / first["paper_test_mean_control"],
-            }
-        )
-    frame = pd.DataFrame(lines)
-    if frame.empty:
-        return frame
-    return frame.assign(
-        p_holm=frame.groupby("family")["p_value"].transform(lambda p: holm(list(p)))
-    )
-
-
-def seed_frame(pairs: pd.DataFrame) -> pd.DataFrame:
-    """A line an arm and a control, and in it the difference of every pair: `seed_0` and so on."""
-    pivot = pairs.pivot(
-        index=["title", "model", "arm", "arm_control", "dataset"],
-        columns="seed",
-        values="difference",
-    )
-    order = pairs[list(pivot.index.names)].drop_duplicates()
-    pivot = pivot.loc[list(order.itertuples(index=False, name=None))].add_prefix("seed_")
-    return pivot.reset_index().rename(columns={"arm_control": "control"})
-
-
-def _paired_tta(group: pd.DataFrame) -> dict[str, float]:
-    if group.empty:
-        return {"tta_n": 0} | dict.fromkeys((f"tta_{name}" for name in _TTA_PAIRED[1:]), math.nan)
-    found = paired(group[TTA], group[f"{TTA}_control"])
-    return {f"tta_{name}": found[name] for name in _TTA_PAIRED}
-
-
-_TTA_PAIRED = ("n", "difference", "sd", "t_low", "t_high", "p_value")

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from physjax.report.frames import judged, seed_frame
+from physjax.report.comparison import seed_frame
+from physjax.report.frames import judged
 from physjax.report.paper import TABLES
 from physjax.report.tables import (
     PAPER_COLUMNS,

@@ -11,8 +11,9 @@ from physjax import plotting
 from physjax.files import atomic_write
 from physjax.records import RecordError
 from physjax.records.provenance import summarize
+from physjax.report.comparison import arm_frame, difference_frame
 from physjax.report.figures import FIGURES
-from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, study_frames
+from physjax.report.frames import ARM, StudyFrames, study_frames
 from physjax.report.paper import paper_frame
 from physjax.report.registry import draw_figures
 from physjax.report.sections import study_sections
