@@ -17,20 +17,12 @@ from PIL.PngImagePlugin import PngImageFile
 
 from physjax.data.pixels import check_split, to_rgb
 from physjax.data.raw import check_names
-from physjax.data.shards import FORMATS, read_shard
+from physjax.data.shards import FORMATS, Shard, read_shard
 from physjax.data.spec import DatasetSpec
 from physjax.data.types import DataError, Split
 
 LARGEST_INFO = 1 << 20
 """Bytes of a dataset_info.json; TFDS's have some thousands."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file of records, and how many dataset_info.json says that it has."""
-
-    path: Path
-    count: int
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from physjax import data
 from physjax.config import Config, ConfigError
+from physjax.data.lazy import Images
 from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
 from physjax.evaluate.gates import gates_by_class
 from physjax.evaluate.network import TrainedNetwork
@@ -91,7 +91,7 @@ def evaluate(
         test = dataset.test
 
         def measure(
-            title: str, images: npt.NDArray[np.uint8], by: TrainedNetwork = network
+            title: str, images: Images, by: TrainedNetwork = network
         ) -> ClassificationMetrics:
             metrics = classification_metrics(
                 by.log_probabilities(images, tta), test.labels, dataset.info.num_classes
@@ -105,7 +105,8 @@ def evaluate(
         clean = measure("clean", test.images)
         corrupted: dict[str, list[CorruptionMetrics]] = {name: [] for name in corruptions}
         for name, severity in itertools.product(corrupted, severities):
-            metrics = measure(f"{name} {severity}", corrupt(test.images, name, severity))
+            corrupted_images = corrupt(np.asarray(test.images), name, severity)
+            metrics = measure(f"{name} {severity}", corrupted_images)
             strength = CORRUPTIONS[name].strengths[severity - 1]
             corrupted[name].append(
                 CorruptionMetrics(

@@ -41,25 +41,57 @@ def place(setup: TrainSetup, tree: T) -> T:
     return jax.device_put(tree, NamedSharding(_mesh(setup), PartitionSpec()))
 
 
+def own_columns(setup: TrainSetup, batch_size: int) -> np.ndarray:
+    """Which images of a batch this host's devices take, in the order of :func:`place_batches`."""
+    parts = np.arange(batch_size).reshape(setup.shards, -1)
+    if setup.axis_name is None:
+        return parts[0]
+    devices = _mesh(setup).devices
+    return parts[[d.process_index == jax.process_index() for d in devices]].ravel()
+
+
+def place_batches(setup: TrainSetup, arrays: T) -> T:
+    """Arrays [steps, n, ...], of the :func:`own_columns` of batches, on the devices of each."""
+    if setup.axis_name is None:
+        return place(setup, arrays)
+    sharding = NamedSharding(_mesh(setup), PartitionSpec(AXIS))
+    local = setup.shards // jax.process_count()
+
+    def divided(array: np.ndarray) -> jax.Array:
+        # pmap maps the leading axis.
+        parts = array.reshape(len(array), local, -1, *array.shape[2:]).swapaxes(0, 1)
+        return jax.make_array_from_process_local_data(sharding, np.ascontiguousarray(parts))
+
+    return jax.tree.map(divided, arrays)
+
+
 def compile_step(
     setup: TrainSetup,
     step: Callable[..., Any],
     *examples: Any,
     repeat: int = 1,
+    batches: int = 0,
     donate: bool = False,
 ) -> Callable[..., Any]:
     """`step` compiled for arguments like `examples`, on setup.shards devices, over all hosts.
 
     With one shard this is jax.jit, with more jax.pmap, of the same function. Arguments and results
-    are whole, unmapped arrays; only the shard's number is mapped. `repeat` scans over as many
-    steps in one call, and `donate` gives the first argument's buffers to the result.
+    are whole, unmapped arrays; only the shard's number is mapped, and the last `batches` arguments,
+    which :func:`place_batches` has made: each step gets this shard's part of one batch of them.
+    `repeat` scans over as many steps in one call, and `donate` gives the first argument's buffers
+    to the result.
     """
+    whole = len(examples) - batches
 
     def run(shard: jax.Array | int, first: Any, *rest: Any) -> Any:
+        fixed, parts = rest[: whole - 1], rest[whole - 1 :]
         if repeat == 1:
-            return step(setup, first, *rest, shard=shard)
+            return step(setup, first, *fixed, *(part[0] for part in parts), shard=shard)
         return lax.scan(
-            lambda carry, _: (step(setup, carry, *rest, shard=shard), None), first, length=repeat
+            lambda carry, each: (step(setup, carry, *fixed, *each, shard=shard), None),
+            first,
+            parts,
+            length=repeat,
         )[0]
 
     if setup.axis_name is None:
@@ -69,7 +101,7 @@ def compile_step(
     mapped = jax.pmap(
         run,
         axis_name=setup.axis_name,
-        in_axes=(0, *[None] * len(examples)),
+        in_axes=(0, *[None] * whole, *[0] * batches),
         out_axes=None,
         # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
         devices=None if multihost.is_multihost() else mesh.devices.tolist(),
@@ -77,6 +109,8 @@ def compile_step(
     )
     numbers = np.arange(setup.shards, dtype=np.int32)
     # pmap is lowered for the part of this host; what comes out takes the array of all hosts.
-    compiled = mapped.lower(numbers[: setup.shards // jax.process_count()], *examples).compile()
+    local = setup.shards // jax.process_count()
+    own = [jax.ShapeDtypeStruct((local, *e.shape[1:]), e.dtype) for e in examples[whole:]]
+    compiled = mapped.lower(numbers[:local], *examples[:whole], *own).compile()
     shards = jax.device_put(numbers, NamedSharding(mesh, PartitionSpec(AXIS)))
     return lambda *arguments: compiled(shards, *arguments)

@@ -125,7 +125,7 @@ def test_what_is_decoded_is_kept_until_a_file_changes(
 ) -> None:
     first = load(own(pets))
     with monkeypatch.context() as patch:
-        patch.setattr("physjax.data.image_folder.read_image", None)
+        patch.setattr("physjax.data.image_folder.decode_file", None)
         again = load(own(pets))
     np.testing.assert_array_equal(again.train.images, first.train.images)
     assert again.info == first.info
