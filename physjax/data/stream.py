@@ -203,7 +203,7 @@ class ReadAhead(Iterator[T]):
         if lazy and workers:
             stages = stages.mp_prefetch(
                 grain.MultiprocessingOptions(num_workers=workers), worker_init_fn=_begin_worker
-            )
+            ).map(_copied)
         stages = grain.experimental.ThreadPrefetchIterDataset(
             stages.map(convert), prefetch_buffer_size=_ON_DEVICE
         )
@@ -251,6 +251,14 @@ def in_order(
         yield from ahead
     finally:
         ahead.close()
+
+
+def _copied(batch: Any) -> Any:
+    """A batch of a worker in memory of this process.
+
+    It comes in shared memory, which a device that is a CPU would go on to use, and hold.
+    """
+    return tuple(map(np.array, batch)) if isinstance(batch, tuple) else np.array(batch)
 
 
 def _begin_worker(index: int, count: int) -> None:

@@ -9,11 +9,12 @@ import jax
 import numpy as np
 
 from physjax import data
-from physjax.train.feed import make_feed, steps_per_call, streams
+from physjax.train.feed import Batches, make_feed, steps_per_call, streams
 from physjax.train.predict import Evaluation, Predictor
 from physjax.train.setup import TrainSetup, shuffle_indices
-from physjax.train.sharding import place
+from physjax.train.sharding import compile_step, own_columns, place, place_batches
 from physjax.train.state import TrainState
+from physjax.train.step import train_step
 
 
 class CompiledSteps:
@@ -32,7 +33,7 @@ class CompiledSteps:
         self._setup = setup
         self.streamed = streams(setup.config, dataset)
         wanted = setup.config.run.steps_per_call
-        chosen = wanted or steps_per_call(setup, jax.default_backend(), self.streamed)
+        chosen = wanted or steps_per_call(setup, jax.default_backend())
         self.steps_per_call = min(chosen, setup.steps_per_epoch)
         self._feed = make_feed(setup, dataset)
         self._train: dict[int, Callable[..., Any]] = {}
@@ -87,23 +88,32 @@ class CompiledSteps:
         # Fewer at the end of an epoch, and after a resume within a call of several steps.
         return min(most - at % most, self._setup.steps_per_epoch - at)
 
-    def next_images(self) -> tuple[Any, Any]:
-        """What the next call of :meth:`train` takes; streamed images are waited for.
+    def next_batches(self, step: int, order: Any, repeat: int) -> Batches:
+        """What the call of :meth:`train` at `step` takes; streamed images are waited for.
 
         Raises ImageError for one that cannot be read.
         """
-        return self._feed.next()
+        return self._feed.next(step, order, repeat)
 
-    def train(
-        self, state: TrainState, order: Any, images: tuple[Any, Any], repeat: int
-    ) -> TrainState:
+    def train(self, state: TrainState, order: Any, batches: Batches, repeat: int) -> TrainState:
         """The state after `repeat` steps; the buffers of `state` are taken away."""
-        return self._train_call(state, order, repeat)(state, order, *images)
+        return self._train_call(state, order, repeat)(state, order, *batches)
 
     def _train_call(self, state: TrainState, order: Any, repeat: int) -> Callable[..., Any]:
         if repeat not in self._train:
             # Other numbers than the usual ones come after a resume within a call of several steps.
-            self._train[repeat] = self._feed.compile(state, order, repeat)
+            size = len(own_columns(self._setup, self._setup.config.optim.batch_size))
+            side = self._setup.info.image_size
+            images = np.zeros((repeat, size, side, side, 3), np.uint8)
+            examples = place_batches(self._setup, (images, np.zeros((repeat, size), np.int32)))
+            self._train[repeat] = compile_step(
+                self._setup,
+                _gathered_step,
+                *(state, order, *examples),
+                repeat=repeat,
+                batches=2,
+                donate=True,
+            )
         return self._train[repeat]
 
     def evaluate(self, variables: Any, name: str, between: Callable[[], None]) -> Evaluation:
@@ -115,3 +125,14 @@ class CompiledSteps:
     def close(self) -> None:
         """No step comes any more: what is read ahead is stopped."""
         self._feed.close()
+
+
+def _gathered_step(
+    setup: TrainSetup,
+    state: TrainState,
+    order: jax.Array,
+    images: jax.Array,
+    labels: jax.Array,
+    shard: jax.Array | int,
+) -> TrainState:
+    return train_step(setup, state, images, labels, order, shard, gathered=True)

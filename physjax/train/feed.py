@@ -1,6 +1,6 @@
-"""Where the train step takes its images from: those that lie on the devices, or batches that come.
+"""Where the train step's batches come from: images that lie on the devices, or a stream of them.
 
-Both give the step the same rows of the same images, and it does the same with them.
+Both give the same rows of the same images to the same compiled step.
 """
 
 from __future__ import annotations
@@ -18,12 +18,14 @@ from physjax.data import Dataset, Split
 from physjax.data.lazy import LazyImages
 from physjax.data.stream import Orders, ReadAhead, TrainingBatches, is_streamed
 from physjax.train.setup import TrainSetup
-from physjax.train.sharding import compile_step, own_columns, place, place_batches
-from physjax.train.state import TrainState
-from physjax.train.step import train_step
+from physjax.train.sharding import compile_gather, own_columns, place, place_batches
+from physjax.train.step import rows_of_steps
 
-_MOST_IN_A_CALL = 32 << 20
-"""Bytes of streamed images that one call of several steps takes."""
+Batches = tuple[Any, Any]
+"""Images and labels for the steps of a call, as `physjax.train.sharding.place_batches` has them."""
+
+_MOST_IN_A_CALL = 64 << 20
+"""Bytes of images that a call of several steps takes."""
 
 
 class Feed(ABC):
@@ -38,12 +40,14 @@ class Feed(ABC):
         """The next steps are of that epoch; `draw` gives the order of any epoch, [N]."""
 
     @abstractmethod
-    def compile(self, state: TrainState, order: Any, repeat: int) -> Callable[..., TrainState]:
-        """(state, order, *:meth:`next`) -> the state after `repeat` steps; donates the state."""
+    def next(self, step: int, order: jax.Array, repeat: int) -> Batches:
+        """What the call at `step` takes, which is the next one.
 
-    @abstractmethod
-    def next(self) -> tuple[Any, Any]:
-        """Images and labels for the next call."""
+        Args:
+          step: of the run.
+          order: of its epoch, on the devices.
+          repeat: how many steps the call has.
+        """
 
     @abstractmethod
     def close(self) -> None:
@@ -51,11 +55,12 @@ class Feed(ABC):
 
 
 class OnDevice(Feed):
-    """All training images, whole on each device: a step takes the rows of its batch from them."""
+    """All training images lie on each device, which takes the rows of its batches from them."""
 
     def __init__(self, setup: TrainSetup, train: Split) -> None:
         self._setup = setup
         self._images = place(setup, (train.images, train.labels))
+        self._gather: dict[int, Callable[..., Batches]] = {}
 
     def start(self, step: int, steps_per_call: int) -> None:
         del step, steps_per_call
@@ -63,14 +68,12 @@ class OnDevice(Feed):
     def begin_epoch(self, epoch: int, draw: Callable[[int], np.ndarray]) -> None:
         del epoch, draw
 
-    def compile(self, state: TrainState, order: Any, repeat: int) -> Callable[..., TrainState]:
-        call = compile_step(
-            self._setup, train_step, state, *self._images, order, repeat=repeat, donate=True
-        )
-        return lambda state, order, images, labels: call(state, images, labels, order)
-
-    def next(self) -> tuple[Any, Any]:
-        return self._images
+    def next(self, step: int, order: jax.Array, repeat: int) -> Batches:
+        arguments = self._images, order, place(self._setup, np.int32(step))
+        if repeat not in self._gather:
+            rows = partial(rows_of_steps, self._setup, repeat=repeat)
+            self._gather[repeat] = compile_gather(self._setup, rows, *arguments)
+        return self._gather[repeat](*arguments)
 
     def close(self) -> None:
         pass
@@ -85,7 +88,7 @@ class Streamed(Feed):
     def __init__(self, setup: TrainSetup, train: Split) -> None:
         self._setup, self._train = setup, train
         self._orders = Orders()
-        self._ahead: ReadAhead[tuple[Any, Any]] | None = None
+        self._ahead: ReadAhead[Batches] | None = None
         self._columns = own_columns(setup, setup.config.optim.batch_size)
 
     def start(self, step: int, steps_per_call: int) -> None:
@@ -118,22 +121,8 @@ class Streamed(Feed):
             if number not in self._orders:
                 self._orders.put(number, draw(number))
 
-    def compile(self, state: TrainState, order: Any, repeat: int) -> Callable[..., TrainState]:
-        size, side = len(self._columns), self._train.images.shape[1]
-        images = np.zeros((repeat, size, side, side, 3), np.uint8)
-        examples = place_batches(self._setup, (images, np.zeros((repeat, size), np.int32)))
-        return compile_step(
-            self._setup,
-            _streamed_step,
-            state,
-            order,
-            *examples,
-            repeat=repeat,
-            batches=2,
-            donate=True,
-        )
-
-    def next(self) -> tuple[Any, Any]:
+    def next(self, step: int, order: jax.Array, repeat: int) -> Batches:
+        del step, order, repeat
         assert self._ahead is not None
         return next(self._ahead)
 
@@ -141,17 +130,6 @@ class Streamed(Feed):
         self._orders.close()
         if self._ahead is not None:
             self._ahead.close()
-
-
-def _streamed_step(
-    setup: TrainSetup,
-    state: TrainState,
-    order: jax.Array,
-    images: jax.Array,
-    labels: jax.Array,
-    shard: jax.Array | int,
-) -> TrainState:
-    return train_step(setup, state, images, labels, order, shard, gathered=True)
 
 
 def make_feed(setup: TrainSetup, dataset: Dataset) -> Feed:
@@ -168,15 +146,12 @@ def streams(config: Config, dataset: Dataset) -> bool:
     return is_streamed(config.data.mode, count, dataset.info.image_size)
 
 
-def steps_per_call(setup: TrainSetup, platform: str, streamed: bool) -> int:
+def steps_per_call(setup: TrainSetup, platform: str) -> int:
     """How many steps one compiled call takes, where the config does not say it.
 
     On XLA:CPU a convolution in a loop body is hundreds of times slower than outside one.
     """
     if platform == "cpu":
         return 1
-    most = 16
-    if streamed:
-        size = 3 * setup.config.optim.batch_size * setup.info.image_size**2
-        most = min(most, max(1, _MOST_IN_A_CALL // size))
-    return most
+    size = 3 * setup.config.optim.batch_size * setup.info.image_size**2
+    return min(16, max(1, _MOST_IN_A_CALL // size))

@@ -54,15 +54,43 @@ def place_batches(setup: TrainSetup, arrays: T) -> T:
     """Arrays [steps, n, ...], of the :func:`own_columns` of batches, on the devices of each."""
     if setup.axis_name is None:
         return place(setup, arrays)
-    sharding = NamedSharding(_mesh(setup), PartitionSpec(AXIS))
-    local = setup.shards // jax.process_count()
+    sharding, local = _of_batches(setup), setup.shards // jax.process_count()
 
     def divided(array: np.ndarray) -> jax.Array:
-        # pmap maps the leading axis.
-        parts = array.reshape(len(array), local, -1, *array.shape[2:]).swapaxes(0, 1)
-        return jax.make_array_from_process_local_data(sharding, np.ascontiguousarray(parts))
+        parts = np.ascontiguousarray(_by_shard(array, local))
+        return jax.make_array_from_process_local_data(sharding, parts)
 
     return jax.tree.map(divided, arrays)
+
+
+def compile_gather(
+    setup: TrainSetup, rows: Callable[[jax.Array, Any], jax.Array], *examples: Any
+) -> Callable[..., Any]:
+    """Compiled (arrays, order, step) -> what :func:`place_batches` gives of their `rows`.
+
+    Args:
+      setup: of the run.
+      rows: (order, step) -> int32 [steps, n], the rows of whole batches.
+      examples: arrays [N, ...], whole on each device; the order; the step.
+    """
+    one = setup.axis_name is None
+
+    def gather(arrays: Any, order: jax.Array, step: Any) -> Any:
+        wanted = rows(order, step)
+        wanted = wanted if one else _by_shard(wanted, setup.shards)
+        return jax.tree.map(lambda array: array[wanted], arrays)
+
+    call = jax.jit(gather, out_shardings=None if one else _of_batches(setup))
+    return call.lower(*examples).compile()
+
+
+def _of_batches(setup: TrainSetup) -> NamedSharding:
+    return NamedSharding(_mesh(setup), PartitionSpec(AXIS))
+
+
+def _by_shard(array: Any, shards: int) -> Any:
+    """[steps, n, ...] -> [shards, steps, n / shards, ...]: pmap maps the leading axis."""
+    return array.reshape(len(array), shards, -1, *array.shape[2:]).swapaxes(0, 1)
 
 
 def compile_step(
@@ -109,8 +137,6 @@ def compile_step(
     )
     numbers = np.arange(setup.shards, dtype=np.int32)
     # pmap is lowered for the part of this host; what comes out takes the array of all hosts.
-    local = setup.shards // jax.process_count()
-    own = [jax.ShapeDtypeStruct((local, *e.shape[1:]), e.dtype) for e in examples[whole:]]
-    compiled = mapped.lower(numbers[:local], *examples[:whole], *own).compile()
+    compiled = mapped.lower(numbers[: setup.shards // jax.process_count()], *examples).compile()
     shards = jax.device_put(numbers, NamedSharding(mesh, PartitionSpec(AXIS)))
     return lambda *arguments: compiled(shards, *arguments)

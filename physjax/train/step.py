@@ -64,6 +64,17 @@ def _replaced(tree: Any, new: Any) -> Any:
     }
 
 
+def rows_of_steps(setup: TrainSetup, order: jax.Array, step: Any, repeat: int = 1) -> jax.Array:
+    """int32 [repeat, batch]: the rows of the training set that `step` and those after it take.
+
+    Past the end of the set it is the last one of the order, which is masked.
+    """
+    size = setup.config.optim.batch_size
+    steps = step % setup.steps_per_epoch + jnp.arange(repeat)
+    positions = steps[:, None] * size + jnp.arange(size)[None]
+    return order[jnp.minimum(positions, setup.train_size - 1)]
+
+
 class Batch(struct.PyTreeNode):
     """This shard's part of a training batch, of n examples."""
 
@@ -91,7 +102,7 @@ def select_batch(
     part = size // setup.shards
     start = (state.step % setup.steps_per_epoch) * size
     positions = start + jnp.arange(size)
-    rows = order[jnp.minimum(positions, setup.train_size - 1)]
+    rows = rows_of_steps(setup, order, state.step)[0]
     alternate = setup.config.augment.alternate
 
     def own(whole: jax.Array) -> jax.Array:

@@ -181,9 +181,9 @@ class Trainer:
         while self.step < end:
             repeat = self._steps.in_call(self.step)
             with self._spent.on("data"):
-                images = self._steps.next_images()
+                batches = self._steps.next_batches(self.step, order, repeat)
             sent = time.perf_counter()
-            self.state = self._steps.train(self.state, order, images, repeat)
+            self.state = self._steps.train(self.state, order, batches, repeat)
             if self._synchronous:
                 jax.block_until_ready(self.state.step)
             self.step_seconds += time.perf_counter() - sent
