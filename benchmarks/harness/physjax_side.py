@@ -135,7 +135,7 @@ def epochs(config: dict[str, Any]) -> Callable[[], dict[str, float]]:
     state = place(what, init_state(what, dataset.train.images))
     steps = CompiledSteps(what, dataset)
     start = time.perf_counter()
-    for _ in steps.compile(state, 1):
+    for _ in steps.compile(state):
         runtime.trim_memory()
     compiling = time.perf_counter() - start
     done = 0
@@ -144,8 +144,9 @@ def epochs(config: dict[str, Any]) -> Callable[[], dict[str, float]]:
         nonlocal state, done
         start = time.perf_counter()
         order = steps.shuffle(state.seed, done)
-        for _ in range(what.steps_per_epoch):
-            state = jax.block_until_ready(steps.train(state, order, 1))
+        for step in range(what.steps_per_epoch):
+            batches = steps.next_batches(step, order, 1)
+            state = jax.block_until_ready(steps.train(state, order, batches, 1))
         seconds = time.perf_counter() - start
         done += 1
         metrics = steps.evaluate(state.variables, "validation", lambda: None).metrics

@@ -22,7 +22,7 @@ from physjax.config.names import (
     SettingValue,
     Word,
 )
-from physjax.config.traits import BY_FLAG, ConfigError, Count, Factor, Fraction, Trait
+from physjax.config.traits import BY_FLAG, PLACE, ConfigError, Count, Factor, Fraction, Trait
 
 
 @schema.strict(ConfigError, "data")
@@ -52,6 +52,11 @@ class DataConfig:
     """Evaluate on only this many test images, equally many of each class. None: all."""
     holdout: Fraction = 0.0
     """Fraction of the training images put aside, stratified, as validation set."""
+    mode: Annotated[Literal["auto", "device", "stream"], PLACE] = "auto"
+    """Where the images are: `device`: all of them lie there; `stream`: they are read in batches,
+    ahead of time; auto: on the device where they take up to 2 GiB."""
+    workers: Annotated[Annotated[int, Field(ge=0, le=1024)], PLACE] = 0
+    """Processes that read and decode images where they are streamed; 0: threads of this one."""
 
 
 @schema.strict(ConfigError, "augment")

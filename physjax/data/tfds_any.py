@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,11 +18,12 @@ import numpy.typing as npt
 from physjax.config import DataConfig
 from physjax.data.decoding import decode_all
 from physjax.data.images import ImageError, decode_image
+from physjax.data.lazy import LazyImages
 from physjax.data.pixels import to_rgb
-from physjax.data.shards import FORMATS, read_shard
-from physjax.data.spec import DatasetSpec, OwnImages, own_spec
+from physjax.data.shards import FORMATS, Records, Shard, damage, read_shard
+from physjax.data.spec import DatasetSpec, Labels, OwnImages, own_spec
 from physjax.data.split import split_off
-from physjax.data.tfds_layout import Shard, find_version, read_json, read_text, shards_of
+from physjax.data.tfds_layout import find_version, read_json, read_text, shards_of
 from physjax.data.types import DataError, Split
 
 TEST_NAMES = ("test", "validation", "val")
@@ -86,6 +87,18 @@ def find_tfds(name: str, config: DataConfig) -> OwnImages:
         stays, aside = (Split(train.images[part], train.labels[part]) for part in chosen)
         return stays, aside
 
+    def lazy(side: int) -> tuple[LazyImages, LazyImages]:
+        train = _lazy(layout, train_name, side)
+        if chosen is None:
+            return train, _lazy(layout, test_name, side)
+        return train.take(chosen[0]), train.take(chosen[1])
+
+    def labels() -> tuple[Labels, Labels]:
+        train = _labels(layout, train_name)
+        if chosen is None:
+            return train, _labels(layout, test_name)
+        return train[chosen[0]], train[chosen[1]]
+
     return OwnImages(
         title=name,
         class_names=layout.classes,
@@ -93,6 +106,8 @@ def find_tfds(name: str, config: DataConfig) -> OwnImages:
         counts=counts,
         files=tuple(sorted(path for path in folder.iterdir() if path.is_file())),
         read=read,
+        lazy=lazy,
+        labels=labels,
         remark=remark,
         version=folder.name,
     )
@@ -164,30 +179,28 @@ def _layout(name: str, folder: Path) -> _Layout:
     return _Layout(image, label, tuple(lines), splits, file_format)
 
 
-def _records(layout: _Layout, split: str) -> Sequence[tuple[str, Any]]:
-    """(name for messages, features) of every example of a split."""
+def _records(layout: _Layout, split: str) -> Iterator[tuple[str, bytes]]:
+    """(name for messages, record) of every example of a split; in memory are those of one file."""
+    for shard in layout.splits[split]:
+        with damage(f"{shard.path} cannot be read"):
+            records = read_shard(shard.path, layout.file_format, shard.count)
+        for index, record in enumerate(records):
+            yield f"record {index} of {shard.path}", record
+
+
+def _features(name: str, record: bytes) -> Any:
+    """What an example holds, by name."""
     # Here, not above: with a warm cache TFDS is not needed, and it is slow to import.
     from tensorflow_datasets.proto import tf_example_pb2
 
-    found = []
-    for shard in layout.splits[split]:
-        try:
-            for index, record in enumerate(read_shard(shard.path, layout.file_format, shard.count)):
-                features = tf_example_pb2.Example.FromString(record).features.feature
-                found.append((f"record {index} of {shard.path}", features))
-        # Whatever the readers raise (RuntimeError, DecodeError, ...) is a damaged file.
-        except Exception as error:
-            raise DataError(
-                f"{shard.path} cannot be read ({type(error).__name__}: {error}); prepare the data "
-                "set again"
-            ) from error
-    return found
+    with damage(f"{name} cannot be read"):
+        return tf_example_pb2.Example.FromString(record).features.feature
 
 
-def _labels(layout: _Layout, split: str) -> npt.NDArray[np.int32]:
+def _labels(layout: _Layout, split: str) -> Labels:
     labels = []
-    for name, features in _records(layout, split):
-        values = features[layout.label].int64_list.value
+    for name, record in _records(layout, split):
+        values = _features(name, record)[layout.label].int64_list.value
         if len(values) != 1 or not 0 <= values[0] < len(layout.classes):
             count = len(layout.classes)
             raise DataError(f"{name} has the label {list(values)}, of {count} classes")
@@ -199,14 +212,36 @@ def _count(layout: _Layout, split: str) -> int:
     return sum(shard.count for shard in layout.splits[split])
 
 
-def _split(layout: _Layout, split: str, side: int) -> Split:
-    def decode(name: str, features: Any) -> npt.NDArray[np.uint8]:
-        try:
-            (content,) = features[layout.image].bytes_list.value
-            pixels = decode_image(io.BytesIO(content), (side, side, 3))
-        except (Exception, MemoryError) as error:
-            raise ImageError(f"{name}: the image is damaged ({error})") from error
-        return to_rgb(pixels[None], side)[0]
+def _decode(name: str, record: bytes, feature: str, side: int) -> npt.NDArray[np.uint8]:
+    """The image in an example, uint8 [side, side, 3]."""
+    features = _features(name, record)
+    try:
+        (content,) = features[feature].bytes_list.value
+        pixels = decode_image(io.BytesIO(content), (side, side, 3))
+    except (Exception, MemoryError) as error:
+        raise ImageError(f"{name}: the image is damaged ({error})") from error
+    return to_rgb(pixels[None], side)[0]
 
-    jobs = [partial(decode, *record) for record in _records(layout, split)]
+
+def _split(layout: _Layout, split: str, side: int) -> Split:
+    jobs = [partial(_decode, *named, layout.image, side) for named in _records(layout, split)]
     return Split(decode_all(jobs, side), _labels(layout, split))
+
+
+@dataclass(frozen=True)
+class _RecordReader:
+    records: Records
+    feature: str
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        record = self.records.read(index)
+        return _decode(self.records.name(index), record, self.feature, self.side)
+
+
+def _lazy(layout: _Layout, split: str, side: int) -> LazyImages:
+    records = Records(layout.splits[split], layout.file_format)
+    return LazyImages(_RecordReader(records, layout.image, side), side)

@@ -15,9 +15,9 @@ from PIL.PngImagePlugin import PngImageFile
 
 from physjax.data.pixels import check_split, to_rgb
 from physjax.data.raw import check_names
-from physjax.data.shards import FORMATS, read_shard
+from physjax.data.shards import FORMATS, Shard, read_shard
 from physjax.data.spec import DatasetSpec
-from physjax.data.tfds_layout import Shard, data_folder, read_json, read_text, shards_of, versions
+from physjax.data.tfds_layout import data_folder, read_json, read_text, shards_of, versions
 from physjax.data.types import DataError, Split
 
 

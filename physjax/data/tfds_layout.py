@@ -7,22 +7,14 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from physjax.data.shards import Shard
 from physjax.data.types import DataError
 
 LARGEST_INFO = 1 << 20
 """Bytes of a dataset_info.json; TFDS's have some thousands."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file of records, and how many dataset_info.json says that it has."""
-
-    path: Path
-    count: int
 
 
 def data_folder(data_dir: str | None) -> Path:

@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+
 from physjax import data
 from physjax.config import Config, ConfigError
 from physjax.data.corrupted import CorruptedImages, find_corrupted
@@ -170,7 +172,7 @@ def _corrupted(
             continue
         for severity in severities:
             strength = CORRUPTIONS[name].strengths[severity - 1]
-            images = corrupt(test.images, name, severity)
+            images = corrupt(np.asarray(test.images), name, severity)
             yield name, severity, strength, data.Split(images, test.labels)
 
 

@@ -41,25 +41,85 @@ def place(setup: TrainSetup, tree: T) -> T:
     return jax.device_put(tree, NamedSharding(_mesh(setup), PartitionSpec()))
 
 
+def own_columns(setup: TrainSetup, batch_size: int) -> np.ndarray:
+    """Which images of a batch this host's devices take, in the order of :func:`place_batches`."""
+    parts = np.arange(batch_size).reshape(setup.shards, -1)
+    if setup.axis_name is None:
+        return parts[0]
+    devices = _mesh(setup).devices
+    return parts[[d.process_index == jax.process_index() for d in devices]].ravel()
+
+
+def place_batches(setup: TrainSetup, arrays: T) -> T:
+    """Arrays [steps, n, ...], of the :func:`own_columns` of batches, on the devices of each."""
+    if setup.axis_name is None:
+        return place(setup, arrays)
+    sharding, local = _of_batches(setup), setup.shards // jax.process_count()
+
+    def divided(array: np.ndarray) -> jax.Array:
+        parts = np.ascontiguousarray(_by_shard(array, local))
+        return jax.make_array_from_process_local_data(sharding, parts)
+
+    return jax.tree.map(divided, arrays)
+
+
+def compile_gather(
+    setup: TrainSetup, rows: Callable[[jax.Array, Any], jax.Array], *examples: Any
+) -> Callable[..., Any]:
+    """Compiled (arrays, order, step) -> what :func:`place_batches` gives of their `rows`.
+
+    Args:
+      setup: of the run.
+      rows: (order, step) -> int32 [steps, n], the rows of whole batches.
+      examples: arrays [N, ...], whole on each device; the order; the step.
+    """
+    one = setup.axis_name is None
+
+    def gather(arrays: Any, order: jax.Array, step: Any) -> Any:
+        wanted = rows(order, step)
+        wanted = wanted if one else _by_shard(wanted, setup.shards)
+        return jax.tree.map(lambda array: array[wanted], arrays)
+
+    call = jax.jit(gather, out_shardings=None if one else _of_batches(setup))
+    return call.lower(*examples).compile()
+
+
+def _of_batches(setup: TrainSetup) -> NamedSharding:
+    return NamedSharding(_mesh(setup), PartitionSpec(AXIS))
+
+
+def _by_shard(array: Any, shards: int) -> Any:
+    """[steps, n, ...] -> [shards, steps, n / shards, ...]: pmap maps the leading axis."""
+    return array.reshape(len(array), shards, -1, *array.shape[2:]).swapaxes(0, 1)
+
+
 def compile_step(
     setup: TrainSetup,
     step: Callable[..., Any],
     *examples: Any,
     repeat: int = 1,
+    batches: int = 0,
     donate: bool = False,
 ) -> Callable[..., Any]:
     """`step` compiled for arguments like `examples`, on setup.shards devices, over all hosts.
 
     With one shard this is jax.jit, with more jax.pmap, of the same function. Arguments and results
-    are whole, unmapped arrays; only the shard's number is mapped. `repeat` scans over as many
-    steps in one call, and `donate` gives the first argument's buffers to the result.
+    are whole, unmapped arrays; only the shard's number is mapped, and the last `batches` arguments,
+    which :func:`place_batches` has made: each step gets this shard's part of one batch of them.
+    `repeat` scans over as many steps in one call, and `donate` gives the first argument's buffers
+    to the result.
     """
+    whole = len(examples) - batches
 
     def run(shard: jax.Array | int, first: Any, *rest: Any) -> Any:
+        fixed, parts = rest[: whole - 1], rest[whole - 1 :]
         if repeat == 1:
-            return step(setup, first, *rest, shard=shard)
+            return step(setup, first, *fixed, *(part[0] for part in parts), shard=shard)
         return lax.scan(
-            lambda carry, _: (step(setup, carry, *rest, shard=shard), None), first, length=repeat
+            lambda carry, each: (step(setup, carry, *fixed, *each, shard=shard), None),
+            first,
+            parts,
+            length=repeat,
         )[0]
 
     if setup.axis_name is None:
@@ -69,7 +129,7 @@ def compile_step(
     mapped = jax.pmap(
         run,
         axis_name=setup.axis_name,
-        in_axes=(0, *[None] * len(examples)),
+        in_axes=(0, *[None] * whole, *[0] * batches),
         out_axes=None,
         # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
         devices=None if multihost.is_multihost() else mesh.devices.tolist(),

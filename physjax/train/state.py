@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from physjax.data.lazy import Images
 from physjax.models import init_variables
 from physjax.train.setup import TrainSetup, stream_key
 from physjax.train.whitening import whiten_first_layer
@@ -81,7 +82,7 @@ def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
     return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
 
 
-def init_state(setup: TrainSetup, images: np.ndarray | None = None) -> TrainState:
+def init_state(setup: TrainSetup, images: Images | None = None) -> TrainState:
     """The state before the first step, a pure function of the config and the images.
 
     Args:

@@ -64,6 +64,17 @@ def _replaced(tree: Any, new: Any) -> Any:
     }
 
 
+def rows_of_steps(setup: TrainSetup, order: jax.Array, step: Any, repeat: int = 1) -> jax.Array:
+    """int32 [repeat, batch]: the rows of the training set that `step` and those after it take.
+
+    Past the end of the set it is the last one of the order, which is masked.
+    """
+    size = setup.config.optim.batch_size
+    steps = step % setup.steps_per_epoch + jnp.arange(repeat)
+    positions = steps[:, None] * size + jnp.arange(size)[None]
+    return order[jnp.minimum(positions, setup.train_size - 1)]
+
+
 class Batch(struct.PyTreeNode):
     """This shard's part of a training batch, of n examples."""
 
@@ -84,19 +95,22 @@ def select_batch(
     labels: jax.Array,
     order: jax.Array,
     shard: jax.Array | int,
+    gathered: bool = False,
 ) -> Batch:
     """The batch that state.step names, augmented; arguments as in :func:`train_step`."""
     size = setup.config.optim.batch_size
     part = size // setup.shards
     start = (state.step % setup.steps_per_epoch) * size
     positions = start + jnp.arange(size)
-    rows = order[jnp.minimum(positions, setup.train_size - 1)]
+    rows = rows_of_steps(setup, order, state.step)[0]
     alternate = setup.config.augment.alternate
 
     def own(whole: jax.Array) -> jax.Array:
         return lax.dynamic_slice_in_dim(whole, shard * part, part)
 
-    chosen = own(rows)
+    if not gathered:
+        chosen = own(rows)
+        images, labels = images[chosen], labels[chosen]
     with jax.named_scope("augment"):
         # Every device draws for the whole batch and keeps its part: the same for any device count.
         draws = augment.draw(
@@ -110,7 +124,7 @@ def select_batch(
         )
         inputs = augment.apply(
             jax.tree.map(own, draws),
-            images[chosen],
+            images,
             setup.config.augment,
             setup.image_size,
             setup.info.mean,
@@ -118,7 +132,7 @@ def select_batch(
         )
     return Batch(
         inputs=inputs,
-        targets=labels[chosen],
+        targets=labels,
         mask=own(positions) < setup.train_size,
         count=jnp.minimum(size, setup.train_size - start),
     )
@@ -206,14 +220,16 @@ def train_step(
     labels: jax.Array,
     order: jax.Array,
     shard: jax.Array | int = 0,
+    gathered: bool = False,
 ) -> TrainState:
     """One step of the learning rule and the optimiser on the batch that state.step names.
 
     `images` uint8 [N, H, W, 3] and `labels` int32 [N] are the whole training set, `order` int32
-    [N] that of the epoch. Of `setup.shards` equal parts of the batch this computes part `shard`;
+    [N] that of the epoch; `gathered`: they are those of this shard's part of the batch already,
+    [n, H, W, 3] and [n]. Of `setup.shards` equal parts of the batch this computes part `shard`;
     gradients and metrics are summed over the mapped axis, so every shard returns the same state.
     """
-    batch = select_batch(setup, state, images, labels, order, shard)
+    batch = select_batch(setup, state, images, labels, order, shard, gathered)
     update = _update(setup, state, batch, shard)
     with jax.named_scope("optimizer"):
         steps, opt_state = setup.optimizer().update(update.gradients, state.opt_state, state.params)

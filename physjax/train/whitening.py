@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from physjax.data import augment
+from physjax.data.lazy import Images
 from physjax.models import first_layer
 from physjax.train.setup import TrainSetup
 
@@ -27,7 +28,7 @@ _AT_ONCE = 50
 
 
 def whiten_first_layer(
-    setup: TrainSetup, params: Mapping[str, Any], images: np.ndarray
+    setup: TrainSetup, params: Mapping[str, Any], images: Images
 ) -> dict[str, Any]:
     """`params` with the first layer's kernel made of the patches of `images`.
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from helpers import published
 from physjax.config import ConfigError, DataConfig, recipe, run_name
 from physjax.data import (
     DATASETS,
@@ -24,6 +25,7 @@ from physjax.data import (
     resolve,
 )
 from physjax.data.images import read_image
+from physjax.data.lazy import LazyImages
 from physjax.data.loading import is_own
 from physjax.records import DataFacts
 from physjax.study.design import Study, plan
@@ -127,7 +129,7 @@ def test_what_is_decoded_is_kept_until_a_file_changes(
 ) -> None:
     first = load(own(pets))
     with monkeypatch.context() as patch:
-        patch.setattr("physjax.data.image_folder.read_image", None)
+        patch.setattr("physjax.data.image_folder.decode_file", None)
         again = load(own(pets))
     np.testing.assert_array_equal(again.train.images, first.train.images)
     assert again.info == first.info
@@ -350,6 +352,30 @@ def test_any_data_set_that_tfds_prepared_works_by_its_name(
     assert [dataset.train.labels[i] for i in matches] == [0], "the image of 40x40 is kept"
     monkeypatch.setattr("physjax.data.tfds_any._records", None)
     assert load(config).info == info, "from the cache, without TFDS"
+
+
+@pytest.mark.parametrize("tfrecords", [0, 1, 4])
+@pytest.mark.parametrize("splits", [{"train": 9, "test": 4}, {"train": 9}], ids=["test", "none"])
+def test_what_tfds_prepared_can_be_streamed(
+    prepared: Callable[..., Path], splits: dict[str, int], tfrecords: int
+) -> None:
+    folder = prepared(splits)
+    if tfrecords:
+        published.to_tfrecord(folder / "shells" / "1.0.0", tfrecords)
+    wanted = load(own(folder, "shells", image_size=40))
+    for _ in range(2):  # what is found of them is remembered
+        found = load(own(folder, "shells", image_size=40, mode="stream"))
+        assert found.info == wanted.info
+        for one, other in ((found.train, wanted.train), (found.test, wanted.test)):
+            assert isinstance(one.images, LazyImages)
+            np.testing.assert_array_equal(one.images, other.images)
+            np.testing.assert_array_equal(one.labels, other.labels)
+    file = max((folder / "shells" / "1.0.0").glob("*-train.*record*"))
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"record \d of .*shells-train.* cannot be read"):
+        np.asarray(found.train.images)
 
 
 def test_what_tfds_prepared_and_cannot_be_used_is_named(
