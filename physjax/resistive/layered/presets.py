@@ -150,7 +150,7 @@ LAYERED_PRESETS: dict[str, LayeredPreset] = {
         (64, 100, 10),
         20.0,
         LayeredOptions(steps=4200, batch=10, rates=0.03, decay=0.97, beta=0.5, rounds=4),
-        0.005,
+        0.02,
         _digits,
     ),
     "mnist": _IMAGES,

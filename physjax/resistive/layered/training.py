@@ -134,7 +134,7 @@ def train_layered(
     every = max(1, options.steps // options.history_points)
     steps, errors, worst = [0], [], 0.0
     with jax.enable_x64(True):
-        x, y = jnp.asarray(examples.inputs), jnp.asarray(examples.targets)
+        x, y = (jnp.asarray(a, jnp.float64) for a in (examples.inputs, examples.targets))
         settings = jnp.asarray(rates), options.beta
         while True:
             check_nudge(net, -options.beta)
