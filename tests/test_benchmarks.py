@@ -136,3 +136,23 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
     assert found["steps"]["ring"]["median_seconds"] > 0
     assert found["machine"]["cores"] == os.cpu_count()
     assert found["machine"]["versions"]["jaxlib"]
+
+
+@pytest.mark.slow
+def test_the_rules_steps_are_compared_with_backpropagation(tmp_path: Path) -> None:
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "GLIBC_TUNABLES")}
+    words = ["--models", "cnn", "--turns", "2", "--batch", "4"]
+    words += ["--rules", "equilibrium-propagation, random", "--json", str(tmp_path / "found.json")]
+    subprocess.run(
+        [sys.executable, "benchmarks/rule_steps.py", *words],
+        cwd=ROOT,
+        env={**clean, "PHYSJAX_CACHE": str(tmp_path)},
+        check=True,
+        timeout=3000,
+    )
+    steps = json.loads((tmp_path / "found.json").read_text())["steps"]["cnn"]
+    assert set(steps) == {"backprop", "again", "equilibrium-propagation, random"}
+    assert sum(steps[label]["times_backprop"] for label in ("backprop", "again")) == pytest.approx(
+        2
+    )
+    assert steps["equilibrium-propagation, random"]["times_backprop"] > 1

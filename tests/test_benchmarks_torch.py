@@ -228,6 +228,10 @@ def test_what_passes_the_inputs_on_at_the_start() -> None:
     image = torch.rand(1, 32, 5, 5)
     torch.testing.assert_close(network.conv2.conv(image)[:, :32], image)
     assert network.conv2.conv.weight[32:].std() > 0.05
+    model = {"name": "cnn", "norm": "none", "kernel_start": "uniform"}
+    network = torch_models.build(RECIPES["standard"].replace(model=model).model)
+    for values in network.conv2.conv.parameters():
+        assert 0.5 < values.abs().max() * (9 * 32) ** 0.5 <= 1
 
 
 def test_an_image_is_mirrored_in_every_other_epoch() -> None:

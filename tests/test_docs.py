@@ -246,6 +246,12 @@ def test_the_network_of_resistors_that_the_docs_train() -> None:
     assert resistive.evaluate(space["trained"], space["task"]).squared_error < 1e-20
 
 
+def test_the_layers_with_diodes_that_the_docs_train() -> None:
+    space = example("docs/resistive.md", "layers")
+    assert space["outputs"].argmax(1).tolist() == [0, 1, 1, 0]
+    assert 0 < space["conducting"] < 1
+
+
 @pytest.mark.slow
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook as it stands, in a kernel of its own; it says what its stored outputs say."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from physjax.evaluate.network import TrainedNetwork
     from physjax.evaluate.record import RobustnessRecord
     from physjax.export import PortableNetwork
+    from physjax.records.relaxation import Relaxation
     from physjax.train.metrics import ClassificationMetrics
     from physjax.train.predict import Views
     from physjax.train.setup import TrainSetup
@@ -198,11 +199,7 @@ class Run:
             known = check_labels(labels, len(array), len(self.class_names))
             log_probabilities = self._network.log_probabilities(array, tta)
             return classification_metrics(log_probabilities, known, len(self.class_names))
-        if self._dataset is None and self.result.data.source == "arrays":
-            raise ConfigError(
-                f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "
-                "images and labels, or load_run(..., dataset=...)"
-            )
+        self._check_images()
         return evaluate(
             self.path,
             tta=tta,
@@ -214,6 +211,36 @@ class Run:
             gates=gates,
             other_code=self._other_code,
         )
+
+    def relaxation(self, examples: int = 64, *, data_dir: str | None = None) -> Relaxation:
+        """How the network comes to rest by its own rule: energy and residuals by round, and states.
+
+        Written into the run's folder too (`physjax.evaluate.relaxation`).
+
+        Args:
+          examples: test images that settle side by side.
+          data_dir: TFDS folder of the test images; None: as for training.
+
+        Raises:
+          ConfigError: the rule lets no layers settle, or the images were arrays and not at hand.
+        """
+        from physjax.evaluate.relaxation import relax
+
+        self._check_images()
+        return relax(
+            self.path,
+            examples=examples,
+            dataset=self._dataset,
+            data_dir=data_dir,
+            other_code=self._other_code,
+        )
+
+    def _check_images(self) -> None:
+        if self._dataset is None and self.result.data.source == "arrays":
+            raise ConfigError(
+                f"{self.path} was trained on arrays of one's own ({self.result.data.name}); give "
+                "images and labels, or load_run(..., dataset=...)"
+            )
 
     def portable(self, *, merge: bool = True) -> PortableNetwork:
         """The network as it leaves physjax, with its preprocessing (`physjax.export`).

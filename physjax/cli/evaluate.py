@@ -4,11 +4,13 @@
     physjax evaluate runs/mine --tta mirror --corruptions blur jpeg
     physjax evaluate runs/mine --corrupted-dir CIFAR-10-C
     physjax evaluate runs/mine --permute-ring 5
+    physjax evaluate runs/mine --relaxation
 
 The first is one pass over the images as they are; --corruptions adds corrupted images, each in five
 severities: those named, or all seven kinds. --corrupted-dir reads published ones, CIFAR-10-C, in
 their place. --permute-ring gives the channels other neighbours than those that they were trained
-with.
+with. --relaxation shows how a network that learns by settling comes to rest: energy and residual of
+each layer by round, and its states free and driven.
 """
 
 from __future__ import annotations
@@ -44,6 +46,8 @@ class Command:
     """Evaluate with the channels in N random orders on the ring, too: do neighbours matter?"""
     gates: bool = False
     """Show which channels the gates of such a law open and close for which class."""
+    relaxation: bool = False
+    """Show how the layers of a network that settles come to rest, for such learning rules."""
     plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A file or module with what the run needs from outside, where the recorded one has moved."""
     other_code: bool = False
@@ -61,7 +65,9 @@ def main() -> None:
     runtime.require_devices()
 
     # After configure(), which must stand before the first use of JAX.
+    from physjax.evaluate.relaxation import relax
     from physjax.evaluate.robustness import evaluate
+    from physjax.report.relaxation import report_relaxation
     from physjax.report.robustness import report_robustness
 
     evaluate(
@@ -76,7 +82,17 @@ def main() -> None:
         other_code=command.other_code,
         log=print,
     )
-    for path in report_robustness(command.run, command.figure_format):
+    written = report_robustness(command.run, command.figure_format)
+    if command.relaxation:
+        relax(
+            command.run,
+            data_dir=command.data_dir,
+            plugins=command.plugin,
+            other_code=command.other_code,
+            log=print,
+        )
+        written += report_relaxation(command.run, command.figure_format)
+    for path in written:
         print(path)
 
 

@@ -107,9 +107,10 @@ class ModelConfig:
     Barron, arXiv:1704.07483)."""
     pool_first: bool = False
     """Pool right after the convolution, before norm, force and nonlinearity."""
-    kernel_start: Literal["random", "dirac"] = "random"
+    kernel_start: Literal["random", "dirac", "uniform"] = "random"
     """Of convolutions: `random` (He; PyTorch's in the paper's network), or `dirac`: the first
-    outputs pass the inputs on, the rest is random (Jordan, arXiv:2404.00498)."""
+    outputs pass the inputs on, the rest is random (Jordan, arXiv:2404.00498). `uniform`: all
+    kernels and biases in +-1/sqrt(fan-in), as PyTorch starts them."""
     first_layer: Literal["random", "whitened", "frozen"] = "random"
     """Start of the first convolution; `whitened`: the eigenvectors of the training images' patches,
     each with both signs, divided by the root of the eigenvalue; `frozen`: that, and no training of

@@ -14,7 +14,7 @@ from physjax.config import Config, ConfigError
 from physjax.data import DatasetInfo
 from physjax.forces import ForceLaw
 from physjax.models import Classifier, build, first_layer, image_size
-from physjax.nn.connection import PLAIN
+from physjax.nn.connection import PLAIN, Connection
 from physjax.optimizers import make_schedule, path_mask
 from physjax.rules import LearningRule
 from physjax.train.accumulate import adds_up
@@ -93,8 +93,11 @@ class TrainSetup:
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.config.optim.epochs
 
-    def model(self, folded: bool = False) -> Classifier:
-        """The network; `folded`: its plain twin, for the variables that `physjax.nn.fold` gives."""
+    def model(self, folded: bool = False, connection: Connection | None = None) -> Classifier:
+        """The network; `folded`: its plain twin, for the variables that `physjax.nn.fold` gives.
+
+        `connection` takes the place of the learning rule's.
+        """
         dtype = jnp.bfloat16 if self.config.run.precision == "bf16" else jnp.float32
         return build(
             self.config.model,
@@ -102,7 +105,7 @@ class TrainSetup:
             dtype=dtype,
             axis_name=self.axis_name,
             law="none" if folded else self.law,
-            connection=PLAIN if folded else self.rule.connection,
+            connection=PLAIN if folded else connection or self.rule.connection,
             remat=self.config.run.remat,
         )
 

@@ -146,10 +146,17 @@ def _alternated(setup: TrainSetup, state: TrainState, rows: jax.Array) -> jax.Ar
 
 
 def make_network(
-    setup: TrainSetup, state: TrainState, batch: Batch, shard: jax.Array | int
+    setup: TrainSetup,
+    state: TrainState,
+    batch: Batch,
+    shard: jax.Array | int,
+    model: Classifier | None = None,
 ) -> Network:
-    """What the learning rule sees: the network's loss on this shard's part of the batch."""
-    model = setup.model()
+    """What the learning rule sees: the network's loss on this shard's part of the batch.
+
+    `model` takes the place of the setup's own.
+    """
+    model = model or setup.model()
     dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), shard)
     smoothing = setup.config.optim.label_smoothing
 

@@ -315,7 +315,9 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'slow'.*fast, standard, speedrun, paper, smoke"):
+    with pytest.raises(
+        ConfigError, match=r"'slow'.*fast, standard, speedrun, settling, paper, smoke"
+    ):
         common.parse(["--recipe", "slow"])
 
 
