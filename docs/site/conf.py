@@ -87,6 +87,8 @@ def _api() -> None:
         value: Any = getattr(physjax, name)
         if isinstance(value, type):
             lines = [f".. autoclass:: {value.__module__}.{name}", "   :members:"]
+            if not issubclass(value, Exception):
+                lines.append("   :inherited-members:")
             classes.append(_directive(lines))
         elif callable(value):
             functions.append(_directive([f".. autofunction:: {value.__module__}.{value.__name__}"]))
