@@ -154,7 +154,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         first_look().path.rename("runs/mine")
     # Before it is copied, so that the copies need not be looked into again.
     ensure_inspected(folder / "runs" / "mine")
-    for name in ("one", "two"):
+    for name in ("one", "two", "pets"):
         shutil.copytree(folder / "runs" / "mine", folder / "runs" / name)
     (folder / "results" / "studies").mkdir(parents=True)
     study = "results/studies/alexnet_cifar10"

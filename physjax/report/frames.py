@@ -11,8 +11,10 @@ import pandas as pd
 
 from physjax.config import Config
 from physjax.config.names import in_folder_name
+from physjax.evaluate.record import RobustnessRecord
 from physjax.plotting import series_styles
 from physjax.records.ledger import goodput
+from physjax.report.corrupted import with_robustness
 from physjax.report.paper import (
     PUBLISHED_FIGURES,
     has_the_papers_images,
@@ -40,8 +42,9 @@ class StudyFrames:
     """A line a run that has ended, by arm and seed: `run`, the columns `ARM`, `seed`, `failed`,
     `title` (of the images), `setting`, `controls` (the runs that it is compared with), `table`
     (the paper's, in which it has a place, or None), the figures of its result, `test_accuracy_tta`
-    (over the study's views), `validation_accuracy` (where images were held out), and the paper's
-    figures."""
+    (over the study's views), `validation_accuracy` (where images were held out), the paper's
+    figures, and where runs were evaluated under corruptions the columns of
+    :func:`physjax.report.corrupted.with_robustness`."""
     pairs: pd.DataFrame
     """A line a run and one of its controls, both of which ended well: the columns of `runs`, and
     those of the control with the suffix `_control`; the `difference` of the accuracies that
@@ -100,6 +103,7 @@ def study_frames(
     study: Study | None = None,
     paper: bool = False,
     tta: str | None = None,
+    robustness: Mapping[Cell, RobustnessRecord] | None = None,
 ) -> StudyFrames:
     """The frames of some `records` of a study.
 
@@ -110,6 +114,7 @@ def study_frames(
         paper: have the paper's figures for all arms that it has, not only for those which were
             trained as the paper's were.
         tta: the views of the study (`Study.tta`): accuracies over any others are left out.
+        robustness: what runs did under corruptions; None: nobody asked.
     """
     frame = _by_arm(pd.DataFrame([_run(record, runs, paper, tta) for record in records]))
     if study is not None:
@@ -118,6 +123,7 @@ def study_frames(
             for record in records
         }
         frame = frame.assign(controls=frame["run"].map(controls))
+    frame = with_robustness(frame, {c.name: r for c, r in (robustness or {}).items()})
     return StudyFrames(
         runs=frame,
         pairs=_pairs(frame),

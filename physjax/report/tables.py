@@ -207,6 +207,21 @@ PAPER_COLUMNS = [
 """Those of the paper's tables and ours beside them, for a part of :func:`paper.paper_frame`."""
 
 
+ROBUSTNESS_COLUMNS = [
+    Column("data set", "title"),
+    Column("base", "model"),
+    Column("arm", "arm", lambda d: f"{d.arm} − {d.control}"),
+    Column("measure", "measure"),
+    Column("n", "n"),
+    Column("control", "control_mean", lambda d: _percent(d.control_mean)),
+    Column("arm's", "mean", lambda d: _percent(d.mean)),
+    Column("difference [pp]", "difference", lambda d: _spread(_points, d.difference, d.sd)),
+    Column("95 % t", "t_low", lambda d: _several(" … ", _points, d.t_low, d.t_high)),
+    Column("p", "p_value", lambda d: _or_nothing("{:.2g}", d.p_value)),
+]
+"""Those of :func:`corrupted.robustness_frame`."""
+
+
 def _or_nothing(form: str, value: float) -> str:
     text = NOTHING if pd.isna(value) else form.format(value)
     return f"−{text[1:]}" if text.startswith("-") else text

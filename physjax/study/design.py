@@ -98,6 +98,8 @@ class Study:
     """Modules or files with laws, rules, bases or data sets from outside."""
     tta: Literal["mirror", "mirror+shift"] | None = None
     """Views of each test image that a run, when it has ended, is evaluated over too; None: none."""
+    corruptions: tuple[Word, ...] = ()
+    """Corruptions of the test images that a run, when it has ended, is evaluated under too."""
     compare: dict[Word, tuple[Word, ...]] = field(default_factory=dict)
     """Further arms that an arm is compared with, beside its controls."""
     must_beat: dict[Word, tuple[Word, ...]] = field(default_factory=dict)

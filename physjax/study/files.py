@@ -61,6 +61,7 @@ def from_options(
     bias_scale: float | None = None,
     plugins: Sequence[str] = (),
     tta: Literal["mirror", "mirror+shift"] | None = None,
+    corruptions: Sequence[str] = (),
 ) -> Study:
     """The study that options of a command line describe; `settings` are like optim.epochs=3.
 
@@ -79,6 +80,7 @@ def from_options(
         arms=arms,
         plugins=tuple(plugins),
         tta=tta,
+        corruptions=tuple(corruptions),
     )
     plan(study)
     return study
