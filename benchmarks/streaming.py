@@ -249,7 +249,7 @@ def memory(number: int) -> float:
 def run_on_folder(folder: Path, count: int, workers: int, place: Path) -> dict[str, Any]:
     """Train for two epochs by the command, and look at the memory meanwhile."""
     words = [
-        *("train", "--recipe", "fast", "--dataset", "folder", "--data-dir", str(folder)),
+        *("train", "--recipe", "standard", "--dataset", "folder", "--data-dir", str(folder)),
         *("--data-mode", "stream", "--workers", str(workers), "--model", "alexnet"),
         *("--size", "imagenet", "--width", "0.125", "--batch-size", str(BATCH), "--epochs", "2"),
         *("--runs-dir", str(place / f"runs{workers}"), "--name", "run"),

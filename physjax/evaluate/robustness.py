@@ -7,7 +7,7 @@ the logits by rounding alone.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +16,7 @@ import numpy as np
 from physjax import data
 from physjax.config import Config, ConfigError
 from physjax.data.lazy import Images
-from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_parts
 from physjax.evaluate.gates import gates_by_class
 from physjax.evaluate.network import TrainedNetwork
 from physjax.evaluate.record import (
@@ -83,7 +83,7 @@ def evaluate(
         other_code=other_code,
         log=log,
     ) as run:
-        dataset, setup, trained = run.dataset, run.setup, run.variables
+        dataset, setup, trained, config = run.dataset, run.setup, run.variables, run.setup.config
         rings = _other_orders(setup.config, permuted_rings)
         if gates and setup.law.gate is None:
             raise ConfigError(f"the force law {setup.law.name!r} has no gates to look at")
@@ -91,10 +91,12 @@ def evaluate(
         test = dataset.test
 
         def measure(
-            title: str, images: Images, by: TrainedNetwork = network
+            title: str, images: Iterable[Images], by: TrainedNetwork = network
         ) -> ClassificationMetrics:
             metrics = classification_metrics(
-                by.log_probabilities(images, tta), test.labels, dataset.info.num_classes
+                np.concatenate([by.log_probabilities(part, tta) for part in images]),
+                test.labels,
+                dataset.info.num_classes,
             )
             log(
                 f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
@@ -102,11 +104,11 @@ def evaluate(
             )
             return metrics
 
-        clean = measure("clean", test.images)
+        clean = measure("clean", [test.images])
         corrupted: dict[str, list[CorruptionMetrics]] = {name: [] for name in corruptions}
         for name, severity in itertools.product(corrupted, severities):
-            corrupted_images = corrupt(np.asarray(test.images), name, severity)
-            metrics = measure(f"{name} {severity}", corrupted_images)
+            parts = corrupt_parts(test.images, name, severity, config.run.eval_batch_size)
+            metrics = measure(f"{name} {severity}", parts)
             strength = CORRUPTIONS[name].strengths[severity - 1]
             corrupted[name].append(
                 CorruptionMetrics(
@@ -116,7 +118,7 @@ def evaluate(
         permuted: list[RingMetrics] = []
         for order in rings:
             other = replace(setup, config=setup.config.replace(law={"permute": order}))
-            metrics = measure(f"ring {order}", test.images, TrainedNetwork(other, trained))
+            metrics = measure(f"ring {order}", [test.images], TrainedNetwork(other, trained))
             permuted.append(
                 RingMetrics(order, metrics.accuracy, metrics.loss, metrics.calibration_error)
             )
