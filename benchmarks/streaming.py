@@ -37,6 +37,8 @@ from harness.measuring import Contestant, announce, options, race, write
 SIDE = 224
 BATCH = 64
 CLASSES = 100
+_STARTING = 6
+"""Batches that are not timed."""
 
 
 # ---- training, the images on the device and streamed ----
@@ -202,12 +204,13 @@ _rates: list[float] = []
 
 
 def _timed(batches: Iterator[Any], steps: int) -> None:
-    """Note the rate of all batches but the first, which processes start up for."""
-    next(batches)
-    start = time.perf_counter()
-    for _ in range(steps - 1):
+    """Note the rate of all batches but the first, while processes start and buffers fill."""
+    for _ in range(_STARTING):
         next(batches)
-    _rates.append((steps - 1) * BATCH / (time.perf_counter() - start))
+    start = time.perf_counter()
+    for _ in range(steps - _STARTING):
+        next(batches)
+    _rates.append((steps - _STARTING) * BATCH / (time.perf_counter() - start))
 
 
 def decoding(folder: Path, count: int, rounds: int) -> dict[str, Any]:
@@ -249,7 +252,7 @@ def memory(number: int) -> float:
 def run_on_folder(folder: Path, count: int, workers: int, place: Path) -> dict[str, Any]:
     """Train for two epochs by the command, and look at the memory meanwhile."""
     words = [
-        *("train", "--recipe", "fast", "--dataset", "folder", "--data-dir", str(folder)),
+        *("train", "--recipe", "standard", "--dataset", "folder", "--data-dir", str(folder)),
         *("--data-mode", "stream", "--workers", str(workers), "--model", "alexnet"),
         *("--size", "imagenet", "--width", "0.125", "--batch-size", str(BATCH), "--epochs", "2"),
         *("--runs-dir", str(place / f"runs{workers}"), "--name", "run"),
@@ -323,7 +326,7 @@ def main() -> None:
         if {"decoding", "folder"} & {*arguments.parts}:
             make_folder(folder, arguments.images, (240, 320) if arguments.quick else (375, 500))
         if "decoding" in arguments.parts:
-            count = min(arguments.images // 2, 2048)
+            count = min(arguments.images * 3 // 4, 2048)
             record["decoding"] = decoding(folder, count, 3 if arguments.quick else 5)
         if "folder" in arguments.parts:
             record["folder"] = [

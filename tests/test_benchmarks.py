@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import resistor_networks  # noqa: E402
+import streaming  # noqa: E402
 from profile_step import OTHER, kind, names  # noqa: E402
 
 
@@ -156,3 +157,16 @@ def test_the_rules_steps_are_compared_with_backpropagation(tmp_path: Path) -> No
         2
     )
     assert steps["equilibrium-propagation, random"]["times_backprop"] > 1
+
+
+def test_the_folder_of_photos_is_the_same_each_time_and_can_be_read_both_ways(
+    tmp_path: Path,
+) -> None:
+    for name in ("one", "two"):
+        streaming.make_folder(tmp_path / name, 2 * streaming.CLASSES, (24, 32))
+    one, two = (sorted((tmp_path / name).rglob("*.jpg")) for name in ("one", "two"))
+    assert len(one) == 2 * streaming.CLASSES
+    assert len({path.read_bytes() for path in one}) == len(one)
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    here = streaming.memory(os.getpid())
+    assert 10 < here < 1e5

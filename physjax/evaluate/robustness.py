@@ -15,7 +15,9 @@ import numpy as np
 from physjax import data
 from physjax.config import Config, ConfigError
 from physjax.data.corrupted import CorruptedImages, find_corrupted
-from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from physjax.data.lazy import Images
+from physjax.data.spec import Labels
+from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_parts
 from physjax.evaluate.gates import gates_by_class
 from physjax.evaluate.network import TrainedNetwork
 from physjax.evaluate.record import (
@@ -92,7 +94,7 @@ def evaluate(
         other_code=other_code,
         log=log,
     ) as run:
-        dataset, setup, trained = run.dataset, run.setup, run.variables
+        dataset, setup, trained, config = run.dataset, run.setup, run.variables, run.setup.config
         rings = _other_orders(setup.config, permuted_rings)
         if gates and setup.law.gate is None:
             raise ConfigError(f"the force law {setup.law.name!r} has no gates to look at")
@@ -104,10 +106,15 @@ def evaluate(
         test = dataset.test
 
         def measure(
-            title: str, split: data.Split, by: TrainedNetwork = network
+            title: str,
+            images: Iterable[Images],
+            labels: Labels = test.labels,
+            by: TrainedNetwork = network,
         ) -> ClassificationMetrics:
             metrics = classification_metrics(
-                by.log_probabilities(split.images, tta), split.labels, dataset.info.num_classes
+                np.concatenate([by.log_probabilities(part, tta) for part in images]),
+                labels,
+                dataset.info.num_classes,
             )
             log(
                 f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
@@ -115,10 +122,12 @@ def evaluate(
             )
             return metrics
 
-        clean = measure("clean", test)
+        clean = measure("clean", [test.images])
         corrupted: dict[str, list[CorruptionMetrics]] = {name: [] for name in corruptions}
-        for name, severity, strength, split in _corrupted(test, published, corruptions, severities):
-            metrics = measure(f"{name} {severity}", split)
+        for name, severity, strength, parts, labels in _corrupted(
+            test, published, corruptions, severities, setup.config.run.eval_batch_size
+        ):
+            metrics = measure(f"{name} {severity}", parts, labels)
             corrupted[name].append(
                 CorruptionMetrics(
                     severity, strength, metrics.accuracy, metrics.loss, metrics.calibration_error
@@ -127,7 +136,8 @@ def evaluate(
         permuted: list[RingMetrics] = []
         for order in rings:
             other = replace(setup, config=setup.config.replace(law={"permute": order}))
-            metrics = measure(f"ring {order}", test, TrainedNetwork(other, trained))
+            other_network = TrainedNetwork(other, trained)
+            metrics = measure(f"ring {order}", [test.images], by=other_network)
             permuted.append(
                 RingMetrics(order, metrics.accuracy, metrics.loss, metrics.calibration_error)
             )
@@ -162,18 +172,20 @@ def _corrupted(
     published: CorruptedImages | None,
     corruptions: Sequence[str],
     severities: Sequence[int],
-) -> Iterator[tuple[str, int, float | None, data.Split]]:
-    """(corruption, severity, strength, images), one after the other: they are many."""
+    at_once: int,
+) -> Iterator[tuple[str, int, float | None, Iterable[Images], Labels]]:
+    """(corruption, severity, strength, images in parts, labels), one after the other."""
     for name in corruptions:
         if published is not None:
             for severity in published.severities[name]:
                 if severity in severities:
-                    yield name, severity, None, published.read(name, severity)
+                    split = published.read(name, severity)
+                    yield name, severity, None, [split.images], split.labels
             continue
         for severity in severities:
             strength = CORRUPTIONS[name].strengths[severity - 1]
-            images = corrupt(np.asarray(test.images), name, severity)
-            yield name, severity, strength, data.Split(images, test.labels)
+            parts = corrupt_parts(test.images, name, severity, at_once)
+            yield name, severity, strength, parts, test.labels
 
 
 def _other_orders(config: Config, count: int) -> list[int]:

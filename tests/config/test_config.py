@@ -245,6 +245,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "run.tracker": "mlflow",
         "data.data_dir": "x",
         "data.cache_dir": "y",
+        "data.mode": "stream",
         "run.name": "z",
         "data.image_size": 64,
         "data.train_examples": 8,
