@@ -96,13 +96,13 @@ def modes(models: list[str], data_dir: str | None, turns: int) -> dict[str, Any]
         ]
         outcomes = race(contestants, turns, turn_seconds=4.0)
         images = 128 * steps
-        found[model] = {
+        row: dict[str, Any] = {
             "images_per_second": {name: images / o.median for name, o in outcomes.items()},
             "stream_of_device": outcomes["stream"].ratio(outcomes["device"]),
             "quartiles": outcomes["stream"].ratio_quartiles(outcomes["device"]),
             "peak_memory_mib": {name: o.peak_memory_mib for name, o in outcomes.items()},
         }
-        row = found[model]
+        found[model] = row
         print(
             f"{model}: device {row['images_per_second']['device']:,.0f} images/s, stream "
             f"{row['images_per_second']['stream']:,.0f}: {row['stream_of_device']:.1%} "

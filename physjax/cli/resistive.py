@@ -100,12 +100,16 @@ def _check_writable(folder: Path) -> None:
 
 
 def _images(asked: Command, train_images: int) -> ImageSet:
+    import numpy as np
+
     from physjax import data
     from physjax.config import DataConfig
 
     folder = str(asked.data_dir) if asked.data_dir else None
-    found = data.load(DataConfig(asked.preset.task, folder, train_examples=train_images))
-    return ImageSet(found.train.images, found.train.labels, found.test.images, found.test.labels)
+    config = DataConfig(asked.preset.task, folder, train_examples=train_images, mode="device")
+    found = data.load(config)
+    train, test = found.train, found.test
+    return ImageSet(np.asarray(train.images), train.labels, np.asarray(test.images), test.labels)
 
 
 def _draw(run: PresetRun | LayeredRun, asked: Command) -> None:

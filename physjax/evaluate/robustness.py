@@ -94,7 +94,7 @@ def evaluate(
         other_code=other_code,
         log=log,
     ) as run:
-        dataset, setup, trained, config = run.dataset, run.setup, run.variables, run.setup.config
+        dataset, setup, trained = run.dataset, run.setup, run.variables
         rings = _other_orders(setup.config, permuted_rings)
         if gates and setup.law.gate is None:
             raise ConfigError(f"the force law {setup.law.name!r} has no gates to look at")
