@@ -252,7 +252,7 @@ def test_the_layers_with_diodes_that_the_docs_train() -> None:
     assert 0 < space["conducting"] < 1
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook as it stands, in a kernel of its own; it says what its stored outputs say."""
     nbformat = pytest.importorskip("nbformat", reason="install the extra `docs`")
