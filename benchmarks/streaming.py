@@ -82,7 +82,7 @@ def training(mode: str, model: str, data_dir: str | None, steps: int) -> Callabl
 
 def modes(models: list[str], data_dir: str | None, turns: int) -> dict[str, Any]:
     """Images per second of both modes, and the ratio turn by turn."""
-    found = {}
+    found: dict[str, dict[str, Any]] = {}
     for model in models:
         steps = 20 if model == "cnn" else 4
         contestants = [
@@ -102,7 +102,7 @@ def modes(models: list[str], data_dir: str | None, turns: int) -> dict[str, Any]
             "quartiles": outcomes["stream"].ratio_quartiles(outcomes["device"]),
             "peak_memory_mib": {name: o.peak_memory_mib for name, o in outcomes.items()},
         }
-        found[model] = row
+        row: dict[str, Any] = found[model]
         print(
             f"{model}: device {row['images_per_second']['device']:,.0f} images/s, stream "
             f"{row['images_per_second']['stream']:,.0f}: {row['stream_of_device']:.1%} "
