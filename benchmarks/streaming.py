@@ -96,7 +96,7 @@ def modes(models: list[str], data_dir: str | None, turns: int) -> dict[str, Any]
         ]
         outcomes = race(contestants, turns, turn_seconds=4.0)
         images = 128 * steps
-        row: dict[str, Any] = {
+        found[model] = {
             "images_per_second": {name: images / o.median for name, o in outcomes.items()},
             "stream_of_device": outcomes["stream"].ratio(outcomes["device"]),
             "quartiles": outcomes["stream"].ratio_quartiles(outcomes["device"]),
