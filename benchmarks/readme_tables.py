@@ -180,6 +180,25 @@ def input_pipeline() -> None:
     table(*rows)
 
 
+def streaming() -> None:
+    """What streaming costs, how fast JPEGs are decoded, and the memory of a run on a folder."""
+    record = read("streaming", "beside")
+    rows = [["batch 128", "on the device, images/s", "streamed", "of it"]]
+    for model, row in record["modes"].items():
+        rates = [f"{row['images_per_second'][mode]:,.0f}" for mode in ("device", "stream")]
+        rows.append([model, *rates, spread(row["stream_of_device"], row["quartiles"])])
+    table(*rows)
+    rows = [["JPEGs to 224x224", "images/s"]]
+    rates = record["decoding"]["images_per_second"]
+    table(*rows, *([name, f"{rate:,.0f}"] for name, rate in rates.items()))
+    rows = [["a run on a folder", "decoded, MiB", "images/s", "MiB resident, by epochs done"]]
+    for run in record["folder"]:
+        peaks = ", ".join(f"{peak:,.0f}" for peak in run["peak_mib_by_epochs_done"])
+        name = f"{run['images']:,} JPEGs, {run['workers'] or 'no'} workers"
+        rows.append([name, f"{run['decoded_mib']:,.0f}", f"{run['images_per_second']:,.0f}", peaks])
+    table(*rows)
+
+
 def loop_overhead() -> None:
     """What the training loop takes on top of its steps."""
     record = read("loop_overhead")
@@ -217,6 +236,7 @@ if __name__ == "__main__":
         start_up,
         profile_step,
         input_pipeline,
+        streaming,
         scaling,
         time_to_accuracy,
         conv_algorithms,

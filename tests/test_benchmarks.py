@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import resistor_networks  # noqa: E402
+import streaming  # noqa: E402
 from profile_step import OTHER, kind, names  # noqa: E402
 
 
@@ -98,7 +99,7 @@ def test_the_networks_of_resistors_agree_with_the_scipy_loop() -> None:
     assert all(row[f"{name}_updates_per_second"] > 0 for name in rates)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "GLIBC_TUNABLES")}
     words = [
@@ -136,3 +137,36 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
     assert found["steps"]["ring"]["median_seconds"] > 0
     assert found["machine"]["cores"] == os.cpu_count()
     assert found["machine"]["versions"]["jaxlib"]
+
+
+@pytest.mark.slow
+def test_the_rules_steps_are_compared_with_backpropagation(tmp_path: Path) -> None:
+    clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "GLIBC_TUNABLES")}
+    words = ["--models", "cnn", "--turns", "2", "--batch", "4"]
+    words += ["--rules", "equilibrium-propagation, random", "--json", str(tmp_path / "found.json")]
+    subprocess.run(
+        [sys.executable, "benchmarks/rule_steps.py", *words],
+        cwd=ROOT,
+        env={**clean, "PHYSJAX_CACHE": str(tmp_path)},
+        check=True,
+        timeout=3000,
+    )
+    steps = json.loads((tmp_path / "found.json").read_text())["steps"]["cnn"]
+    assert set(steps) == {"backprop", "again", "equilibrium-propagation, random"}
+    assert sum(steps[label]["times_backprop"] for label in ("backprop", "again")) == pytest.approx(
+        2
+    )
+    assert steps["equilibrium-propagation, random"]["times_backprop"] > 1
+
+
+def test_the_folder_of_photos_is_the_same_each_time_and_can_be_read_both_ways(
+    tmp_path: Path,
+) -> None:
+    for name in ("one", "two"):
+        streaming.make_folder(tmp_path / name, 2 * streaming.CLASSES, (24, 32))
+    one, two = (sorted((tmp_path / name).rglob("*.jpg")) for name in ("one", "two"))
+    assert len(one) == 2 * streaming.CLASSES
+    assert len({path.read_bytes() for path in one}) == len(one)
+    assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
+    here = streaming.memory(os.getpid())
+    assert 10 < here < 1e5

@@ -19,6 +19,8 @@ import numpy as np
 import pytest
 from flax import linen as nn
 
+from helpers import docs
+from helpers.docs import NAMES, PAGES, ROOT
 from helpers.steps import configure, states_of
 from physjax import data, resistive
 from physjax.cli import common
@@ -31,11 +33,6 @@ from physjax.ops.pool import max_pool
 from physjax.rules import RULES
 
 pytestmark = pytest.mark.quick_compile
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGES = [*(ROOT / folder / "README.md" for folder in (".", "benchmarks", "results"))]
-PAGES += [ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *sorted(ROOT.glob("docs/*.md"))]
-NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=NAMES)
@@ -109,11 +106,10 @@ def test_examples_in_docstrings(name: str) -> None:
 
 def example(page: str, name: str) -> dict[str, Any]:
     """All names after the block of Python code that defines `name` on a page of the docs."""
-    blocks = re.findall(
-        r"```python\n(.*?)```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL
-    )
     (code,) = [
-        block for block in blocks if re.search(rf"^({name} = |def {name}\()", block, re.MULTILINE)
+        block
+        for block in docs.blocks(page)
+        if re.search(rf"^({name} = |def {name}\()", block, re.MULTILINE)
     ]
     # Class bodies look their module up.
     space: dict[str, Any] = {"__name__": __name__, "ForceLaw": ForceLaw, "LAWS": LAWS}
@@ -225,8 +221,7 @@ def test_the_notebook_of_the_docs(
 ) -> None:
     """Recipe, own law, fit, predict, compare, plot: word for word, and as short as it says."""
     monkeypatch.chdir(tmp_path)
-    text = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
-    script, callback = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    script, callback = docs.blocks("docs/python.md")
     assert len([line for line in script.splitlines() if line.strip()]) <= 20
     names: dict[str, Any] = {}
     try:
@@ -251,7 +246,13 @@ def test_the_network_of_resistors_that_the_docs_train() -> None:
     assert resistive.evaluate(space["trained"], space["task"]).squared_error < 1e-20
 
 
-@pytest.mark.slow
+def test_the_layers_with_diodes_that_the_docs_train() -> None:
+    space = example("docs/resistive.md", "layers")
+    assert space["outputs"].argmax(1).tolist() == [0, 1, 1, 0]
+    assert 0 < space["conducting"] < 1
+
+
+@pytest.mark.exhaustive
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook as it stands, in a kernel of its own; it says what its stored outputs say."""
     nbformat = pytest.importorskip("nbformat", reason="install the extra `docs`")

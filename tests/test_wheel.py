@@ -40,7 +40,7 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert f"physjax-{__version__}.dist-info/licenses/LICENSE" in names
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_what_is_installed_trains_outside_the_checkout(wheel: Path, tmp_path: Path) -> None:
     installed, elsewhere = tmp_path / "installed", tmp_path / "elsewhere"
     elsewhere.mkdir()

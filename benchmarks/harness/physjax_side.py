@@ -36,7 +36,10 @@ def setup(
     augmented: bool = True,
     **model: Any,
 ) -> Any:
-    """A setup of the recipe `standard` on data shaped like CIFAR-10; `model`: fields of it."""
+    """A setup of the recipe `standard` on data shaped like CIFAR-10.
+
+    `rule`: its name, or the fields and settings of that part of the config; `model`: fields of it.
+    """
     import dataclasses
 
     from physjax.config import RECIPES
@@ -62,7 +65,9 @@ def setup(
         base,
         model=dataclasses.replace(base.model, **model),
         optim=dataclasses.replace(base.optim, batch_size=batch_size, drop_remainder=True),
-        rule=dataclasses.replace(base.rule, update_rule=rule),
+        rule=dataclasses.replace(
+            base.rule, **({"update_rule": rule} if isinstance(rule, str) else rule)
+        ),
         augment=base.augment
         if augmented
         else dataclasses.replace(base.augment, crop="none", mirror=False, cutout=0),
@@ -91,7 +96,7 @@ def train(
     batch_size: int = 128,
     examples: int = EXAMPLES,
     devices: int = 1,
-    rule: str = "backprop",
+    rule: Any = "backprop",
     augmented: bool = True,
     **model: Any,
 ) -> Callable[[], None]:
@@ -135,7 +140,7 @@ def epochs(config: dict[str, Any]) -> Callable[[], dict[str, float]]:
     state = place(what, init_state(what, dataset.train.images))
     steps = CompiledSteps(what, dataset)
     start = time.perf_counter()
-    for _ in steps.compile(state, 1):
+    for _ in steps.compile(state):
         runtime.trim_memory()
     compiling = time.perf_counter() - start
     done = 0
@@ -144,8 +149,9 @@ def epochs(config: dict[str, Any]) -> Callable[[], dict[str, float]]:
         nonlocal state, done
         start = time.perf_counter()
         order = steps.shuffle(state.seed, done)
-        for _ in range(what.steps_per_epoch):
-            state = jax.block_until_ready(steps.train(state, order, 1))
+        for step in range(what.steps_per_epoch):
+            batches = steps.next_batches(step, order, 1)
+            state = jax.block_until_ready(steps.train(state, order, batches, 1))
         seconds = time.perf_counter() - start
         done += 1
         metrics = steps.evaluate(state.variables, "validation", lambda: None).metrics

@@ -175,8 +175,8 @@ def norm_of(config: ModelConfig, channels: int) -> nn.Module:
 def start(network: nn.Module, config: ModelConfig) -> None:
     """Kernels and biases as physjax starts them.
 
-    Kernels are He-normal, cut at two deviations, or in layers pass the first inputs on; biases are
-    zero.
+    Kernels are He-normal, cut at two deviations, or in layers pass the first inputs on, and biases
+    are zero; or all are uniform within one over the root of the fan-in.
     """
     for module in network.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
@@ -186,6 +186,10 @@ def start(network: nn.Module, config: ModelConfig) -> None:
             nn.init.trunc_normal_(module.weight, std=deviation, a=-cut, b=cut)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
+            if config.kernel_start == "uniform":
+                bound = module.weight[0].numel() ** -0.5
+                for values in module.parameters():
+                    nn.init.uniform_(values, -bound, bound)
     if config.kernel_start == "dirac":
         for module in network.modules():
             if isinstance(module, Layer):

@@ -12,8 +12,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from harness.torch_layers import ACTIVATIONS, LAWS, Layer, first_convolution, whiten
+from harness.torch_layers import ACTIVATIONS, LAWS, Layer, Norm, first_convolution, whiten
+from harness.torch_muon import Muon
 from physjax.config import Config, ConfigError, OptimConfig, settings_of
+from physjax.optimizers.muon import kernel_rate
 from physjax.train.whitening import IMAGES
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -49,7 +51,7 @@ _ABLE: dict[str, Able] = {
     **dict.fromkeys(("model.norm_scale", "model.norm_momentum", "model.pool_first"), _any),
     "model.activation": _one_of(*ACTIVATIONS),
     **dict.fromkeys(("model.kernel_start", "model.first_layer", "model.logit_scale"), _any),
-    "optim.optimizer": _one_of("sgd"),
+    "optim.optimizer": _one_of("sgd", "muon"),
     "optim.accumulate": _one_of(1),
     **dict.fromkeys(("optim.epochs", "optim.batch_size", "optim.drop_remainder"), _any),
     **dict.fromkeys(("optim.learning_rate", "optim.warmup", "optim.momentum"), _any),
@@ -118,32 +120,54 @@ class Optimizer:
     """
 
     def __init__(self, network: nn.Module, config: OptimConfig, total_steps: int) -> None:
+        layers = [module for module in network.modules() if isinstance(module, Layer)]
         biases: set[nn.Parameter] = set()
-        for module in network.modules():
-            if isinstance(module, Layer):
-                own = (module.conv.bias, getattr(module.norm, "bias", None))
-                biases |= {p for p in own if isinstance(p, nn.Parameter)}
+        for layer in layers:
+            own = (layer.conv.bias, getattr(layer.norm, "bias", None))
+            biases |= {p for p in own if isinstance(p, nn.Parameter)}
         trained = [p for p in network.parameters() if p.requires_grad]
+        muon = config.optimizer == "muon"
+        turned = [p for p in trained if p.ndim == 4] if muon else []
         rate, decay = config.learning_rate, config.weight_decay
+        kernels = [p for p in trained if p.ndim > 1 and not (muon and p.ndim == 4)]
         others = [p for p in trained if p.ndim < 2 and p not in biases]
         groups: list[dict[str, Any]] = [
-            {"params": [p for p in trained if p.ndim > 1], "lr": rate, "weight_decay": decay},
+            {"params": kernels, "lr": rate, "weight_decay": decay},
             {"params": [p for p in trained if p in biases], "lr": rate * config.bias_scale},
             {"params": others, "lr": rate},
         ]
-        self._optimizer = torch.optim.SGD(
-            groups, momentum=config.momentum, nesterov=config.nesterov and config.momentum > 0
-        )
-        self._schedule = torch.optim.lr_scheduler.LambdaLR(
-            self._optimizer, factor(config, total_steps)
-        )
+        self._optimizers: list[torch.optim.Optimizer] = [
+            torch.optim.SGD(
+                groups, momentum=config.momentum, nesterov=config.nesterov and config.momentum > 0
+            )
+        ]
+        if turned:
+            # The settings that physjax's has by default.
+            self._optimizers.append(
+                Muon(turned, kernel_rate(config), momentum=0.6, nesterov=True, steps=3)
+            )
+        # A filter that a norm follows keeps its length.
+        self._renewed = [
+            layer.conv.weight for layer in layers if muon and isinstance(layer.norm, Norm)
+        ]
+        of = factor(config, total_steps)
+        self._schedules = [
+            torch.optim.lr_scheduler.LambdaLR(optimizer, of) for optimizer in self._optimizers
+        ]
 
     def step(self, loss: torch.Tensor) -> None:
         """One step down the gradient of `loss`, and one on in the schedule."""
-        self._optimizer.zero_grad()
+        for optimizer in self._optimizers:
+            optimizer.zero_grad()
         loss.backward()
-        self._optimizer.step()
-        self._schedule.step()
+        for optimizer in self._optimizers:
+            optimizer.step()
+        with torch.no_grad():
+            for kernel in self._renewed:
+                if kernel.requires_grad:
+                    kernel.mul_(kernel.shape[0] ** 0.5 / kernel.norm())
+        for schedule in self._schedules:
+            schedule.step()
 
 
 def start_first_layer(

@@ -136,7 +136,7 @@ def epochs(config: dict[str, Any]) -> Callable[[], dict[str, float]]:
     training = Training(
         whole,
         info.num_classes,
-        dataset.train.images,
+        np.asarray(dataset.train.images),
         dataset.train.labels,
         info.mean,
         info.std,

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from docutils.nodes import SkipNode, math_block
+
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ROOT / "docs" / "reference"
 
@@ -50,6 +52,7 @@ napoleon_google_docstring = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "physjax"
 html_static_path: list[str] = []
@@ -87,6 +90,8 @@ def _api() -> None:
         value: Any = getattr(physjax, name)
         if isinstance(value, type):
             lines = [f".. autoclass:: {value.__module__}.{name}", "   :members:"]
+            if not issubclass(value, Exception):
+                lines.append("   :inherited-members:")
             classes.append(_directive(lines))
         elif callable(value):
             functions.append(_directive([f".. autofunction:: {value.__module__}.{value.__name__}"]))
@@ -120,9 +125,20 @@ def _said(entry: Any) -> str:
     return ""
 
 
+def _show_formula(translator: Any, node: Any) -> None:
+    """A formula as MathML, which browsers show without a script, and so without a network."""
+    from latex2mathml.converter import convert
+
+    block = isinstance(node, math_block)
+    formula = convert(node.astext(), display="block" if block else "inline")
+    translator.body.append(f'<div class="math">{formula}</div>\n' if block else formula)
+    raise SkipNode
+
+
 def setup(app: Any) -> None:
     """Write the pages that are made of the code."""
-    del app
+    pair = (_show_formula, None)
+    app.add_html_math_renderer("mathml", inline_renderers=pair, block_renderers=pair)
     GENERATED.mkdir(exist_ok=True)
     _commands()
     _api()

@@ -38,7 +38,7 @@ PARTS = {
 """The parts of a config, by name."""
 _DOTTED = re.compile(rf"--({'|'.join(PARTS)})\.([A-Za-z_][\w-]*)(=.*)?", re.DOTALL)
 
-_FLAGS = {"model.name": "model", "run.plugins": "plugin"}
+_FLAGS = {"model.name": "model", "data.mode": "data-mode", "run.plugins": "plugin"}
 _CHOICES = {
     "model.name": tuple(MODELS),
     "model.law": ("default", *LAWS),

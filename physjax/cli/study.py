@@ -17,6 +17,7 @@ import tyro
 
 from physjax import files, runtime
 from physjax.cli import options
+from physjax.cli.evaluate import CORRUPTIONS
 from physjax.config import RECIPES, ConfigError
 from physjax.data import DATASETS
 from physjax.forces import LAWS
@@ -51,6 +52,9 @@ class Command:
     """Fields of the config for every run: --set optim.epochs=3 model.width=0.5"""
     tta: Literal["mirror", "mirror+shift"] | None = None
     """Evaluate each run, when it has ended, over these views of each test image too."""
+    corruptions: Annotated[tuple[str, ...] | None, options.choices(CORRUPTIONS)] = None
+    """Evaluate each run, when it has ended, under these corruptions of the test images too, in five
+    severities each; without a name all of them."""
     plugin: Annotated[tuple[str, ...], tyro.conf.UseAppendAction] = ()
     """A module or file with laws, rules, bases or data sets from outside; may be repeated."""
     dry_run: bool = False
@@ -90,9 +94,8 @@ def find_grid(command: Command, folder: StudyFolder) -> Study:
     """The grid that the command names: by its options, its file, or the study's folder."""
     settings = [text for group in command.set for text in group]
     axes = (command.laws, command.datasets, command.seeds, command.recipe, command.bias_scale)
-    given = bool(command.models or settings or command.plugin or command.tta) or any(
-        o not in (None, ()) for o in axes
-    )
+    given = bool(command.models or settings or command.plugin or command.tta)
+    given = given or command.corruptions is not None or any(o not in (None, ()) for o in axes)
     if command.grid is not None and given:
         raise ConfigError("the grid comes from a file or from options; leave out one of them")
     if command.grid is not None:
@@ -109,6 +112,7 @@ def find_grid(command: Command, folder: StudyFolder) -> Study:
         command.bias_scale,
         command.plugin,
         command.tta,
+        CORRUPTIONS if command.corruptions == () else command.corruptions or (),
     )
 
 

@@ -23,7 +23,7 @@ from physjax.config.fields import (
 from physjax.config.run import RunConfig
 from physjax.config.traits import ConfigError
 
-RECIPE_NAMES = ("fast", "standard", "speedrun", "paper", "smoke")
+RECIPE_NAMES = ("fast", "standard", "speedrun", "settling", "paper", "smoke")
 """The keys of `physjax.config.RECIPES`."""
 _ONCE = {"gamma": 1e-3, "eta": 1.0, "resistance_min": 0.1, "resistance_max": 10.0}
 """What the rule's part of every config held, whichever the rule, before `law` was a part; at these

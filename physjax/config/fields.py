@@ -16,21 +16,24 @@ from pydantic_core import ArgsKwargs
 
 from physjax import schema
 from physjax.config.names import (
+    DatasetName,
     PathText,
     SettingName,
     SettingValue,
     Word,
 )
-from physjax.config.traits import BY_FLAG, ConfigError, Count, Factor, Fraction, Trait
+from physjax.config.traits import BY_FLAG, PLACE, ConfigError, Count, Factor, Fraction, Trait
 
 
 @schema.strict(ConfigError, "data")
 class DataConfig:
     """Which images, and from where."""
 
-    dataset: Annotated[Word, Trait(not_in_study="it is an axis of the grid: datasets")] = "auto"
-    """A name in `physjax.data.DATASETS`, that of an image data set in the TFDS folder, or `auto`:
-    CIFAR-10 where it can be had, else digits."""
+    dataset: Annotated[DatasetName, Trait(not_in_study="it is an axis of the grid: datasets")] = (
+        "auto"
+    )
+    """A name in `physjax.data.DATASETS`, that of an image data set in the TFDS folder (`name`,
+    `name/config`, either with `/version`), or `auto`: CIFAR-10 where it can be had, else digits."""
     data_dir: Annotated[
         PathText | None, Trait(incidental=True, not_in_study=BY_FLAG.format("--data-dir"))
     ] = None
@@ -49,6 +52,11 @@ class DataConfig:
     """Evaluate on only this many test images, equally many of each class. None: all."""
     holdout: Fraction = 0.0
     """Fraction of the training images put aside, stratified, as validation set."""
+    mode: Annotated[Literal["auto", "device", "stream"], PLACE] = "auto"
+    """Where the images are: `device`: all of them lie there; `stream`: they are read in batches,
+    ahead of time; auto: on the device where they take up to 2 GiB."""
+    workers: Annotated[Annotated[int, Field(ge=0, le=1024)], PLACE] = 0
+    """Processes that read and decode images where they are streamed; 0: threads of this one."""
 
 
 @schema.strict(ConfigError, "augment")
@@ -99,9 +107,10 @@ class ModelConfig:
     Barron, arXiv:1704.07483)."""
     pool_first: bool = False
     """Pool right after the convolution, before norm, force and nonlinearity."""
-    kernel_start: Literal["random", "dirac"] = "random"
+    kernel_start: Literal["random", "dirac", "uniform"] = "random"
     """Of convolutions: `random` (He; PyTorch's in the paper's network), or `dirac`: the first
-    outputs pass the inputs on, the rest is random (Jordan, arXiv:2404.00498)."""
+    outputs pass the inputs on, the rest is random (Jordan, arXiv:2404.00498). `uniform`: all
+    kernels and biases in +-1/sqrt(fan-in), as PyTorch starts them."""
     first_layer: Literal["random", "whitened", "frozen"] = "random"
     """Start of the first convolution; `whitened`: the eigenvectors of the training images' patches,
     each with both signs, divided by the root of the eigenvalue; `frozen`: that, and no training of

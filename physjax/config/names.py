@@ -42,6 +42,20 @@ def _check_word(word: str) -> str:
     return word
 
 
+def _check_dataset(name: str) -> str:
+    parts = name.split("/")
+    if len(parts) > 3 or len(name.encode()) > 64:
+        raise ValueError("it must have at most 64 bytes, and at most three parts between '/'")
+    for part in parts:
+        check_name(part)
+    return name
+
+
+def in_folder_name(dataset: str) -> str:
+    """The name of a data set as a part of a folder's: `cifar10_corrupted/blur_1` with a `-`."""
+    return dataset.replace("/", "-")
+
+
 def check_setting_name(name: str) -> str:
     """`name`, if a setting of a law or rule can have it. Raises ValueError that says what it must
     be."""
@@ -83,6 +97,8 @@ Name = Annotated[str, AfterValidator(check_name)]
 """A folder's name, at most 200 bytes."""
 Word = Annotated[str, AfterValidator(_check_word)]
 """A name that is a part of a folder's, at most 64 bytes."""
+DatasetName = Annotated[str, AfterValidator(_check_dataset)]
+"""The name of a data set, or with TFDS's config and version `name/config/version`."""
 SettingName = Annotated[str, AfterValidator(check_setting_name)]
 """The name of a setting that a law or rule has."""
 SettingValue = Annotated[bool | int | float | str, PlainValidator(check_setting)]

@@ -22,8 +22,9 @@ _FAST = Config().replace(
         "dropout": 0.0,
     },
     optim={
+        "optimizer": "muon",
         "batch_size": 250,
-        "learning_rate": 1.0,
+        "learning_rate": 0.5,
         "momentum": 0.85,
         "label_smoothing": 0.2,
     },
@@ -37,6 +38,24 @@ RECIPES: dict[str, Config] = {
     # Of the base of that name (Jordan, arXiv:2404.00498).
     "speedrun": _FAST.replace(
         recipe="speedrun", model={"name": "speedrun", "first_layer": "frozen"}
+    ),
+    # Equilibrium propagation as Kerjan, Hoier & Scellier (arXiv:2606.03584) trained VGG5, with the
+    # cross-entropy; experiments/studies/rules_vgg5.toml has the squared error and backpropagation.
+    "settling": Config().replace(
+        recipe="settling",
+        augment={"cutout": 0},
+        model={"name": "vgg5", "norm": "none", "kernel_start": "uniform", "dropout": 0.0},
+        optim={
+            "epochs": 100,
+            "batch_size": 64,
+            "learning_rate": 0.01,
+            "schedule": "cosine",
+            "warmup": 0.0,
+            "weight_decay": 3e-4,
+            "label_smoothing": 0.0,
+            "drop_remainder": False,
+        },
+        rule={"update_rule": "equilibrium-propagation"},
     ),
     # What the paper's authors ran, to the letter: AlexNet on images resized to 224x224.
     "paper": Config().replace(

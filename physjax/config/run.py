@@ -50,6 +50,9 @@ class RunConfig:
     """Epochs from one evaluation on the test images to the next; the last epoch always has one."""
     checkpoint_minutes: Annotated[Positive, PLACE] = 10.0
     """Save within a long epoch too, whenever this long has passed; every epoch ends with a save."""
+    compare_gradients: Annotated[bool, PLACE] = False
+    """Note by layer and epoch, on one batch, the cosine between the learning rule's gradient and
+    that of backpropagation."""
     plugins: Annotated[
         Plugins,
         Trait(incidental=True, not_in_study="they are named above the grid: plugins = [...]"),

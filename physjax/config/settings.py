@@ -19,7 +19,7 @@ from typing import Any
 from physjax import schema
 from physjax.config.config import Config, nested
 from physjax.config.fields import OPEN
-from physjax.config.names import SettingValue, check_setting_name
+from physjax.config.names import SettingValue, check_setting_name, in_folder_name
 from physjax.config.recipes import RECIPES
 from physjax.config.traits import ConfigError, Trait
 
@@ -224,7 +224,8 @@ def run_name(config: Config) -> str:
         if value != usual.get(key) and key not in _IN_THE_NAME
     }
     law = "" if config.model.law in ("default", "none") else f"-{config.model.law}"
-    name = f"{config.model.name}{law}-{config.data.dataset}-{config.recipe}-seed{config.run.seed}"
+    dataset = in_folder_name(config.data.dataset)
+    name = f"{config.model.name}{law}-{dataset}-{config.recipe}-seed{config.run.seed}"
     if not changed:
         return name
     digest = hashlib.sha256(json.dumps(changed, sort_keys=True).encode()).hexdigest()

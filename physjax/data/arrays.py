@@ -78,7 +78,7 @@ def from_arrays(
             f"train_labels: class {missing[0]} ({names[missing[0]]}) has no image"
             + (f", nor have {missing.size - 1} more" if missing.size > 1 else "")
         )
-    mean, std = channel_statistics(train.images)
+    mean, std = channel_statistics(np.asarray(train.images))
     if min(std) == 0:
         raise DataError("train_images: all pixels of a channel are the same; nothing can be seen")
     info = DatasetInfo(

@@ -256,6 +256,13 @@ def preprocess(
     normalised = _normalise(images, config, mean, std)
     if out_size == images.shape[1]:
         return normalised
-    resized = round(out_size * RESIZE_RATIO) if config.crop == "resized" else out_size
-    start = round((resized - out_size) / 2)
-    return _resize_whole(normalised, resized, start, start + out_size)
+    side, start = resized(images.shape[1], out_size, config)
+    return _resize_whole(normalised, side, start, start + out_size)
+
+
+def resized(side: int, out_size: int, config: AugmentConfig) -> tuple[int, int]:
+    """What :func:`preprocess` resizes images of that side to, and where in it the result begins."""
+    if side == out_size or config.crop != "resized":
+        return out_size, 0
+    larger = round(out_size * RESIZE_RATIO)
+    return larger, round((larger - out_size) / 2)

@@ -7,10 +7,34 @@ import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 from physjax.data.images import ImageError, shown
 
 _NOT_MEANT = frozenset(("thumbs.db", "desktop.ini"))
 """What file managers leave in folders of images, beside names that begin with a dot."""
+
+
+class Paths:
+    """Paths of many files below a folder, in a small part of the memory of a list of them.
+
+    Args:
+      root: the folder.
+      paths: below it.
+    """
+
+    def __init__(self, root: Path, paths: Iterable[Path]) -> None:
+        self._root, start = os.fsencode(root), len(os.fsencode(root)) + 1
+        names = [os.fsencode(path)[start:] for path in paths]
+        self._names = b"".join(names)
+        self._ends = np.cumsum([0, *map(len, names)])
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    def __getitem__(self, index: int) -> Path:
+        begin, end = self._ends[index : index + 2]
+        return Path(os.fsdecode(os.path.join(self._root, self._names[begin:end])))
 
 
 def find_images(words: Iterable[str | Path]) -> Iterator[Path | ImageError]:

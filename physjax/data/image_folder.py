@@ -7,6 +7,7 @@ DIR/<class>/*                                     a fifth of each class is split
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -15,8 +16,9 @@ import numpy.typing as npt
 
 from physjax.config import DataConfig
 from physjax.data.decoding import decode_all
-from physjax.data.image_files import walk
-from physjax.data.images import SUFFIXES, read_image, shown
+from physjax.data.image_files import Paths, walk
+from physjax.data.images import SUFFIXES, decode_file, shown
+from physjax.data.lazy import LazyImages
 from physjax.data.spec import OwnImages, own_spec
 from physjax.data.split import split_off
 from physjax.data.types import DataError, Split
@@ -78,13 +80,31 @@ def _found(root: Path) -> OwnImages:
         counts=(len(train), len(test)),
         files=(*train, *test),
         read=lambda side: (_read(train, train_labels, side), _read(test, test_labels, side)),
+        lazy=lambda side: (_lazy(root, train, side), _lazy(root, test, side)),
+        labels=lambda: (train_labels, test_labels),
         remark=remark,
     )
 
 
 def _read(files: Files, labels: Labels, side: int) -> Split:
-    one = partial(read_image, native=(side, side, 3), side=side)
+    one = partial(decode_file, native=(side, side, 3), side=side)
     return Split(decode_all([partial(one, path) for path in files], side), labels)
+
+
+@dataclass(frozen=True)
+class _FileReader:
+    paths: Paths
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def read(self, index: int) -> npt.NDArray[np.uint8]:
+        return decode_file(self.paths[index], (self.side, self.side, 3), self.side)
+
+
+def _lazy(root: Path, files: Files, side: int) -> LazyImages:
+    return LazyImages(_FileReader(Paths(root, files), side), side)
 
 
 def _classes(folder: Path) -> tuple[tuple[str, ...], Files, Labels]:

@@ -57,7 +57,12 @@ def read_image(path: str | Path, native: tuple[int, int, int], side: int = SIDE)
       ImageError: there is no such file, or it is no image that can be read.
     """
     with quiet():
-        return to_rgb(_opened(Path(path), native)[None], side)[0]
+        return decode_file(Path(path), native, side)
+
+
+def decode_file(path: Path, native: tuple[int, int, int], side: int = SIDE) -> Pixels:
+    """As :func:`read_image`, inside the caller's :func:`quiet`, which threads must share."""
+    return to_rgb(_opened(path, native)[None], side)[0]
 
 
 def read_images(
@@ -180,6 +185,13 @@ def quiet() -> Iterator[None]:
         warnings.simplefilter("ignore")
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         yield
+
+
+def ignore_odd_files() -> None:
+    """From now on Pillow does not warn of odd files in this process: what :func:`quiet` does, for
+    threads that decode while others do something else. What is too large is refused all the same.
+    """
+    warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 def shown(path: str | Path) -> str:

@@ -13,7 +13,8 @@ from physjax.data.provenance import title_and_notice
 from physjax.data.spec import DatasetSpec
 from physjax.data.split import hold_out, take_stratified
 from physjax.data.tfds_any import tfds_spec
-from physjax.data.tfds_folder import data_folder, find_prepared, read_prepared
+from physjax.data.tfds_folder import find_prepared, read_prepared
+from physjax.data.tfds_layout import data_folder
 from physjax.data.types import DataError, Dataset, DatasetInfo, Split, fingerprint
 
 FIRST_CHOICE = "cifar10"

@@ -44,8 +44,19 @@ def channel_statistics(
     images_NHWC: npt.NDArray[np.uint8],
 ) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
     """Mean and standard deviation of each of three channels, pixels in [0, 1]; exact sums."""
+    return statistics_of(channel_counts(images_NHWC))
+
+
+def channel_counts(images_NHWC: npt.NDArray[np.uint8]) -> npt.NDArray[np.int64]:
+    """int64 [3, 256]: how many pixels of each channel have each value. They add up over images."""
+    return np.stack([np.bincount(images_NHWC[..., c].ravel(), minlength=256) for c in range(3)])
+
+
+def statistics_of(
+    counts: npt.NDArray[np.int64],
+) -> tuple[tuple[float, float, float], tuple[float, float, float]]:
+    """As :func:`channel_statistics`, of what :func:`channel_counts` gives."""
     values = np.arange(256) / 255
-    counts = [np.bincount(images_NHWC[..., c].ravel(), minlength=256) for c in range(3)]
     means = [float(np.average(values, weights=n)) for n in counts]
     deviations = [
         float(np.sqrt(np.average((values - mean) ** 2, weights=n)))

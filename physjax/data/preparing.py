@@ -27,7 +27,8 @@ from physjax.data.download import fetch, unreachable_reason
 from physjax.data.provenance import write_provenance
 from physjax.data.raw import RawData, RawSplit
 from physjax.data.spec import DatasetSpec
-from physjax.data.tfds_folder import data_folder, find_prepared, read_prepared
+from physjax.data.tfds_folder import find_prepared, read_prepared
+from physjax.data.tfds_layout import data_folder
 from physjax.data.types import DataError, fingerprint
 
 

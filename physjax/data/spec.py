@@ -7,10 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from physjax.config import DataConfig
+from physjax.data.lazy import LazyImages
 from physjax.data.types import Split
 
 Channels = tuple[float, float, float]
+Labels = npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class OwnImages:
     """Where one of them changes its size or its time of change, all are decoded anew."""
     read: Callable[[int], tuple[Split, Split]]
     """Decodes training and test images, each resized to that side in pixels."""
+    lazy: Callable[[int], tuple[LazyImages, LazyImages]] | None = None
+    """Training and test images of that side that are decoded one by one, when they are asked for.
+    None: `read` is the only way."""
+    labels: Callable[[], tuple[Labels, Labels]] | None = None
+    """Theirs, int32 [N] each; may read all files."""
     remark: str = ""
     """What the user should know of how they were found."""
     version: str = "1.0.0"

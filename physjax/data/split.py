@@ -79,4 +79,4 @@ def take_stratified(
 
 
 def _select(split: Split, indices: np.ndarray) -> Split:
-    return Split(split.images[indices], split.labels[indices])
+    return Split(split.images.take(indices, axis=0), split.labels[indices])

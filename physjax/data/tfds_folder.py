@@ -1,10 +1,8 @@
-"""Reading a folder that TensorFlow Datasets prepared, without TensorFlow."""
+"""Reading the folder of a known data set that TensorFlow Datasets prepared, without TensorFlow."""
 
 from __future__ import annotations
 
 import io
-import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,20 +15,10 @@ from PIL.PngImagePlugin import PngImageFile
 
 from physjax.data.pixels import check_split, to_rgb
 from physjax.data.raw import check_names
-from physjax.data.shards import FORMATS, read_shard
+from physjax.data.shards import FORMATS, Shard, read_shard
 from physjax.data.spec import DatasetSpec
+from physjax.data.tfds_layout import data_folder, read_json, read_text, shards_of, versions
 from physjax.data.types import DataError, Split
-
-LARGEST_INFO = 1 << 20
-"""Bytes of a dataset_info.json; TFDS's have some thousands."""
-
-
-@dataclass(frozen=True)
-class Shard:
-    """A file of records, and how many dataset_info.json says that it has."""
-
-    path: Path
-    count: int
 
 
 @dataclass(frozen=True)
@@ -40,19 +28,6 @@ class Layout:
     file_format: str
     train: tuple[Shard, ...]
     test: tuple[Shard, ...]
-
-
-def data_folder(data_dir: str | None) -> Path:
-    """The TFDS folder asked for, else $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-
-    Raises:
-      DataError: it starts with `~`, and there is no home.
-    """
-    path = Path(data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets")
-    try:
-        return path.expanduser()
-    except RuntimeError as error:
-        raise DataError(f"{path}: {error} Name a folder with --data-dir") from error
 
 
 def find_prepared(spec: DatasetSpec, data_dir: str | None) -> Path | None:
@@ -68,7 +43,7 @@ def find_prepared(spec: DatasetSpec, data_dir: str | None) -> Path | None:
         if folder.is_dir():
             read_layout(spec, folder)
             return folder
-        names = [p.name for p in home.glob("[0-9]*.[0-9]*.[0-9]*") if "incomplete" not in p.name]
+        names = [p.name for p in versions(home)]
     # ValueError: a zero in the name.
     except (OSError, ValueError) as error:
         if isinstance(error, DataError):
@@ -141,57 +116,6 @@ def read_layout(spec: DatasetSpec, folder: Path) -> Layout:
         names = read_text(labels, remedy).split("\n")
         check_names(spec, names[:-1] if names[-1] == "" else names, str(labels))
     return Layout(file_format, train, test)
-
-
-def shards_of(
-    dataset: str, folder: Path, split: dict[str, Any], file_format: str
-) -> tuple[Shard, ...]:
-    """The files of a split by TFDS's template, e.g. cifar10-train.tfrecord-00000-of-00001."""
-    counts = [int(count) for count in split["shardLengths"]]
-    if min(counts) < 0:
-        raise ValueError(f"shardLengths {counts}")
-    template = str(split.get("filepathTemplate") or "{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_X_OF_Y}")
-    shards = []
-    for index, count in enumerate(counts):
-        name = template
-        for field, value in {
-            "{DATASET}": dataset,
-            "{SPLIT}": str(split["name"]),
-            "{FILEFORMAT}": file_format,
-            "{SHARD_X_OF_Y}": f"{index:05d}-of-{len(counts):05d}",
-            "{SHARD_INDEX}": f"{index:05d}",
-            "{NUM_SHARDS}": f"{len(counts):05d}",
-        }.items():
-            name = name.replace(field, value)
-        if Path(name).name != name or "\0" in name:
-            raise ValueError(f"filepathTemplate {template!r} names no file in the folder")
-        shards.append(Shard(folder / name, count))
-    return tuple(shards)
-
-
-def read_json(path: Path, remedy: str) -> dict[str, Any]:
-    """The object in a JSON file. Raises DataError, which ends with the remedy."""
-    try:
-        content = json.loads(read_text(path, remedy))
-    except (ValueError, RecursionError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"{path} cannot be read ({error}); {remedy}") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path} cannot be read (it is a {type(content).__name__}); {remedy}")
-    return content
-
-
-def read_text(path: Path, remedy: str) -> str:
-    """A small text file. Raises DataError, which ends with the remedy."""
-    try:
-        with path.open("rb") as file:
-            data = file.read(LARGEST_INFO + 1)
-        if len(data) > LARGEST_INFO:
-            raise ValueError(f"it has more than {LARGEST_INFO:,} bytes")
-        return data.decode()
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path} cannot be read ({error}); {remedy}") from error
 
 
 def read_prepared(spec: DatasetSpec, folder: Path) -> tuple[Split, Split]:

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from physjax.errors import UserError
+
+if TYPE_CHECKING:
+    from physjax.data.lazy import Images
 
 
 class DataError(UserError):
@@ -19,8 +23,9 @@ class DataError(UserError):
 class Split:
     """Images and their labels, in a fixed order."""
 
-    images: npt.NDArray[np.uint8]
-    """[N, S, S, 3], S = 32 but for images of one's own; grey ones have three equal channels."""
+    images: Images
+    """uint8 [N, S, S, 3], S = 32 but for images of one's own; grey ones have three equal channels.
+    Where they are streamed, what decodes them when it is indexed."""
     labels: npt.NDArray[np.int32]
     """[N], from 0."""
 

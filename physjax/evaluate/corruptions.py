@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import io
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
+
+from physjax.data.lazy import Images as Stored
 
 Images = npt.NDArray[np.uint8]
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -33,8 +36,11 @@ class Corruption:
     """What `strengths` measure, with the unit."""
     strengths: tuple[float, ...]
     """By severity, 1 to 5."""
-    apply: Callable[[Images, float, np.random.Generator], Images]
-    """(images, strength, random generator) -> corrupted images, a new array."""
+    apply: Callable[[Images, float, Any], Images]
+    """(images, strength, random numbers) -> corrupted images, a new array. The random numbers are
+    those images' part of what `draw` gives; without one a generator, asked image after image."""
+    draw: Callable[[np.random.Generator, int, int, float], npt.NDArray[np.integer]] | None = None
+    """(random generator, number of images, their side, strength) -> [N, ...], some for each."""
 
 
 def corrupt(images: Images, name: str, severity: int, seed: int = 0) -> Images:
@@ -42,13 +48,29 @@ def corrupt(images: Images, name: str, severity: int, seed: int = 0) -> Images:
 
     Raises ValueError for a corruption that does not exist or a severity that is not 1 to 5.
     """
+    if not len(images):
+        return images
+    (whole,) = corrupt_parts(images, name, severity, len(images), seed)
+    return whole
+
+
+def corrupt_parts(
+    images: Stored, name: str, severity: int, at_once: int, seed: int = 0
+) -> Iterator[Images]:
+    """The same, so many images at a time: those that are streamed are never all in memory."""
     if name not in CORRUPTIONS:
         raise ValueError(f"there is no corruption {name!r}; they are {', '.join(CORRUPTIONS)}")
     if severity not in SEVERITIES:
         raise ValueError(f"severity is {severity!r}; it must be 1, 2, 3, 4 or 5")
     corruption = CORRUPTIONS[name]
     rng = np.random.default_rng([seed, severity, zlib.crc32(name.encode())])
-    return corruption.apply(images, corruption.strengths[severity - 1], rng)
+    strength = corruption.strengths[severity - 1]
+    drawn: Any = None
+    if corruption.draw is not None:
+        drawn = corruption.draw(rng, len(images), images.shape[1], strength)
+    for start in range(0, len(images), at_once):
+        part = slice(start, start + at_once)
+        yield corruption.apply(images[part], strength, rng if drawn is None else drawn[part])
 
 
 def _to_bytes(pixels: npt.NDArray[np.number]) -> Images:
@@ -86,19 +108,29 @@ def _jpeg(images: Images, quality: float, rng: np.random.Generator) -> Images:
     return corrupted
 
 
-def _occlude(images: Images, side: float, rng: np.random.Generator) -> Images:
-    n, size = images.shape[0], images.shape[1]
-    corner = rng.integers(0, size - int(side) + 1, (2, n))
+def _corners(rng: np.random.Generator, n: int, size: int, side: float) -> npt.NDArray[np.integer]:
+    return rng.integers(0, size - int(side) + 1, (2, n)).T
+
+
+def _occlude(images: Images, side: float, corners: npt.NDArray[np.integer]) -> Images:
+    size = images.shape[1]
     inside = [
-        (at[:, None] <= np.arange(size)) & (np.arange(size) < at[:, None] + side) for at in corner
+        (at[:, None] <= np.arange(size)) & (np.arange(size) < at[:, None] + side)
+        for at in corners.T
     ]
     covered = inside[0][:, :, None, None] & inside[1][:, None, :, None]
     return np.where(covered, np.uint8(128), images)
 
 
-def _shift(images: Images, pixels: float, rng: np.random.Generator) -> Images:
+def _directions(
+    rng: np.random.Generator, n: int, size: int, pixels: float
+) -> npt.NDArray[np.integer]:
+    del size, pixels
+    return np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])[rng.integers(0, 4, n)]
+
+
+def _shift(images: Images, pixels: float, directions: npt.NDArray[np.integer]) -> Images:
     n, size = images.shape[0], images.shape[1]
-    directions = np.array([(0, 1), (0, -1), (1, 0), (-1, 0)])[rng.integers(0, 4, n)]
     # What comes in over the border repeats the border's pixels.
     rows, columns = (
         np.clip(np.arange(size) - int(pixels) * directions[:, i, None], 0, size - 1)
@@ -118,8 +150,12 @@ _ALL = (
     Corruption("brightness", "added, of the pixel range", (0.05, 0.1, 0.2, 0.3, 0.4), _brighten),
     Corruption("contrast", "factor on contrast", (0.75, 0.5, 0.35, 0.2, 0.1), _flatten),
     Corruption("jpeg", "quality", (75, 50, 30, 15, 7), _jpeg),
-    Corruption("occlusion", "side of a grey square [pixels]", (4, 8, 12, 16, 20), _occlude),
-    Corruption("shift", "distance, up, down, left or right [pixels]", (1, 2, 3, 5, 8), _shift),
+    Corruption(
+        "occlusion", "side of a grey square [pixels]", (4, 8, 12, 16, 20), _occlude, _corners
+    ),
+    Corruption(
+        "shift", "distance, up, down, left or right [pixels]", (1, 2, 3, 5, 8), _shift, _directions
+    ),
 )
 
 CORRUPTIONS: dict[str, Corruption] = {corruption.name: corruption for corruption in _ALL}

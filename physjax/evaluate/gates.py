@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from physjax.data import augment
+from physjax.data.lazy import Images
 from physjax.nn.physics import GATES
 from physjax.train.setup import TrainSetup
 
@@ -17,7 +18,7 @@ from physjax.train.setup import TrainSetup
 def gates_by_class(
     setup: TrainSetup,
     variables: Mapping[str, Any],
-    images: npt.NDArray[np.uint8],
+    images: Images,
     labels: npt.NDArray[np.integer],
 ) -> dict[str, list[list[float | None]]]:
     """By layer, in the network's order of names: the mean gate of each class and channel, [K, C].

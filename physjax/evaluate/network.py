@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from physjax.data import DATASETS, DatasetInfo
+from physjax.data.lazy import Images
 from physjax.nn.fold import fold, foldable
 from physjax.records import DataFacts, RecordError
 from physjax.train.checkpoint import Checkpoints
@@ -66,9 +67,7 @@ class TrainedNetwork:
         self._setup, self._variables = setup, place(setup, variables)
         self._predictors: dict[tuple[Views, int], Predictor] = {}
 
-    def log_probabilities(
-        self, images: npt.NDArray[np.uint8], tta: Views = "none"
-    ) -> npt.NDArray[np.float64]:
+    def log_probabilities(self, images: Images, tta: Views = "none") -> npt.NDArray[np.float64]:
         """Logarithms of class probabilities, [N, K], for images uint8 [N, S, S, 3].
 
         Args:

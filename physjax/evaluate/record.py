@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from statistics import fmean
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -12,6 +13,8 @@ from physjax.records import RecordError
 from physjax.train.metrics import ClassificationMetrics
 
 FILE = "robustness.json"
+EXTRA = ("speckle_noise", "gaussian_blur", "spatter", "saturate")
+"""Corruptions of CIFAR-10-C that its paper keeps for validation, and its mean leaves out."""
 
 
 @dataclass(frozen=True)
@@ -19,12 +22,21 @@ class CorruptionMetrics:
     """How the network did on images that one corruption had changed in one severity."""
 
     severity: int
-    strength: float
-    """In the unit that `RobustnessRecord.quantities` names."""
+    strength: float | None
+    """In the unit that `RobustnessRecord.quantities` names; None: published images do not say."""
     accuracy: float
     loss: float
     """Mean cross-entropy in nats."""
     calibration_error: float
+
+
+@dataclass(frozen=True)
+class CorruptedSource:
+    """Corrupted images that were not made here but read."""
+
+    title: str
+    examples: int
+    """Of each corruption and severity."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +66,8 @@ class RobustnessRecord:
     """By corruption, what its strength measures."""
     corruptions: dict[str, list[CorruptionMetrics]]
     """By name, each in growing severity; empty where the clean images alone were evaluated."""
+    corrupted_source: CorruptedSource | None = None
+    """Where the corrupted images were read from; None: they were made of the test images."""
     permuted_rings: list[RingMetrics] = field(default_factory=list)
     """On clean images; empty where that was not asked for."""
     gates: dict[str, list[list[float | None]]] = field(default_factory=dict)
@@ -61,6 +75,18 @@ class RobustnessRecord:
     without an image; empty where that was not asked for."""
 
     __pydantic_config__ = ConfigDict(extra="forbid")
+
+    @property
+    def mean_corruption_error(self) -> float | None:
+        """Mean of 1 - accuracy over the severities of each corruption, then over corruptions.
+
+        Equation 1 of Hendrycks & Dietterich (arXiv:1903.12261) without the division by AlexNet's
+        errors, as is usual for CIFAR-10-C. Corruptions that the paper keeps for validation do not
+        count where there are others. None: nothing was corrupted.
+        """
+        names = [name for name in self.corruptions if name not in EXTRA] or list(self.corruptions)
+        errors = [fmean(1 - m.accuracy for m in self.corruptions[name]) for name in names]
+        return fmean(errors) if errors else None
 
 
 _SCHEMA = TypeAdapter(RobustnessRecord)

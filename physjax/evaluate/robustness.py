@@ -6,20 +6,22 @@ the logits by rounding alone.
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 
 from physjax import data
 from physjax.config import Config, ConfigError
-from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt
+from physjax.data.corrupted import CorruptedImages, find_corrupted
+from physjax.data.lazy import Images
+from physjax.data.spec import Labels
+from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, corrupt_parts
 from physjax.evaluate.gates import gates_by_class
 from physjax.evaluate.network import TrainedNetwork
 from physjax.evaluate.record import (
+    CorruptedSource,
     CorruptionMetrics,
     RingMetrics,
     RobustnessRecord,
@@ -30,6 +32,8 @@ from physjax.train.choices import chosen_law
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.predict import Views
 
+MOST_RINGS = 1000
+
 
 def evaluate(
     path: Path,
@@ -39,6 +43,7 @@ def evaluate(
     data_dir: str | None = None,
     corruptions: Sequence[str] = (),
     severities: Sequence[int] = SEVERITIES,
+    corrupted_dir: str | Path | None = None,
     permuted_rings: int = 0,
     gates: bool = False,
     plugins: Sequence[str] = (),
@@ -53,9 +58,11 @@ def evaluate(
             `mirror+shift` over those moved by a pixel to two corners too.
         dataset: whole, that the run was trained on; None: the one that its config names.
         data_dir: TFDS folder; None: as for training, where that is still there.
-        corruptions: names in `CORRUPTIONS`; with none of them it is a single
-            pass over the images as they are.
+        corruptions: names in `CORRUPTIONS`, or of those in `corrupted_dir`. With none of them it is
+            a single pass over the images as they are, or all that `corrupted_dir` has.
         severities: of each corruption, 1 to 5.
+        corrupted_dir: a folder of corrupted test images, such as CIFAR-10-C
+            (`physjax.data.corrupted`), in place of corruptions that are made here.
         permuted_rings: evaluate with the channels in so many random orders on the ring, too. Each
             channel keeps its parameters and gets other neighbours: where accuracy stays, it does
             not matter who they are.
@@ -70,11 +77,15 @@ def evaluate(
         OriginError: its code or settings are not those here, and `other_code` is not given.
         ConfigError: there is no such corruption, a view changes the class, or the law knows no
             neighbours or has no gates.
+        DataError: the folder holds no corrupted images, or others than the network was trained on.
         CheckpointError: the parameters are gone.
     """
-    for name in corruptions:
-        if name not in CORRUPTIONS:
-            raise ConfigError(f"there is no corruption {name!r}; they are {', '.join(CORRUPTIONS)}")
+    if corrupted_dir is None:
+        _check_names(corruptions, CORRUPTIONS)
+    if isinstance(permuted_rings, bool) or not 0 <= permuted_rings <= MOST_RINGS:
+        raise ConfigError(
+            f"the ring is to be permuted {permuted_rings} times; it must be 0 to {MOST_RINGS}"
+        )
     with opened(
         path,
         dataset=dataset,
@@ -87,14 +98,23 @@ def evaluate(
         rings = _other_orders(setup.config, permuted_rings)
         if gates and setup.law.gate is None:
             raise ConfigError(f"the force law {setup.law.name!r} has no gates to look at")
+        published = None if corrupted_dir is None else find_corrupted(corrupted_dir, dataset.info)
+        if published is not None:
+            _check_names(corruptions, published.severities)
+            corruptions = corruptions or tuple(published.severities)
         network = TrainedNetwork(setup, trained)
         test = dataset.test
 
         def measure(
-            title: str, images: npt.NDArray[np.uint8], by: TrainedNetwork = network
+            title: str,
+            images: Iterable[Images],
+            labels: Labels = test.labels,
+            by: TrainedNetwork = network,
         ) -> ClassificationMetrics:
             metrics = classification_metrics(
-                by.log_probabilities(images, tta), test.labels, dataset.info.num_classes
+                np.concatenate([by.log_probabilities(part, tta) for part in images]),
+                labels,
+                dataset.info.num_classes,
             )
             log(
                 f"{title}: accuracy {metrics.accuracy:.2%}, calibration error "
@@ -102,11 +122,12 @@ def evaluate(
             )
             return metrics
 
-        clean = measure("clean", test.images)
+        clean = measure("clean", [test.images])
         corrupted: dict[str, list[CorruptionMetrics]] = {name: [] for name in corruptions}
-        for name, severity in itertools.product(corrupted, severities):
-            metrics = measure(f"{name} {severity}", corrupt(test.images, name, severity))
-            strength = CORRUPTIONS[name].strengths[severity - 1]
+        for name, severity, strength, parts, labels in _corrupted(
+            test, published, corruptions, severities, setup.config.run.eval_batch_size
+        ):
+            metrics = measure(f"{name} {severity}", parts, labels)
             corrupted[name].append(
                 CorruptionMetrics(
                     severity, strength, metrics.accuracy, metrics.loss, metrics.calibration_error
@@ -115,7 +136,8 @@ def evaluate(
         permuted: list[RingMetrics] = []
         for order in rings:
             other = replace(setup, config=setup.config.replace(law={"permute": order}))
-            metrics = measure(f"ring {order}", test.images, TrainedNetwork(other, trained))
+            other_network = TrainedNetwork(other, trained)
+            metrics = measure(f"ring {order}", [test.images], by=other_network)
             permuted.append(
                 RingMetrics(order, metrics.accuracy, metrics.loss, metrics.calibration_error)
             )
@@ -125,13 +147,45 @@ def evaluate(
             examples=len(test),
             class_names=list(dataset.info.class_names),
             clean=clean,
-            quantities={name: CORRUPTIONS[name].quantity for name in corrupted},
+            quantities={}
+            if published is not None
+            else {name: CORRUPTIONS[name].quantity for name in corrupted},
             corruptions=corrupted,
+            corrupted_source=None
+            if published is None
+            else CorruptedSource(published.title, published.examples),
             permuted_rings=permuted,
             gates=gates_by_class(setup, trained, test.images, test.labels) if gates else {},
         )
         write_robustness(path, outcome)
         return outcome
+
+
+def _check_names(corruptions: Sequence[str], there: Iterable[str]) -> None:
+    for name in corruptions:
+        if name not in there:
+            raise ConfigError(f"there is no corruption {name!r}; they are {', '.join(there)}")
+
+
+def _corrupted(
+    test: data.Split,
+    published: CorruptedImages | None,
+    corruptions: Sequence[str],
+    severities: Sequence[int],
+    at_once: int,
+) -> Iterator[tuple[str, int, float | None, Iterable[Images], Labels]]:
+    """(corruption, severity, strength, images in parts, labels), one after the other."""
+    for name in corruptions:
+        if published is not None:
+            for severity in published.severities[name]:
+                if severity in severities:
+                    split = published.read(name, severity)
+                    yield name, severity, None, [split.images], split.labels
+            continue
+        for severity in severities:
+            strength = CORRUPTIONS[name].strengths[severity - 1]
+            parts = corrupt_parts(test.images, name, severity, at_once)
+            yield name, severity, strength, parts, test.labels
 
 
 def _other_orders(config: Config, count: int) -> list[int]:

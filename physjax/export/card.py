@@ -42,7 +42,7 @@ def model_card(network: PortableNetwork, kind: ExportFormat, path: Path) -> str:
         f"`images` is uint8 {['N', *network.input_shape]}.".replace("'", ""),
         "",
         "```python",
-        kind.usage.replace("NAME", path.name).replace("CLASSES", str(info.num_classes)).rstrip(),
+        _usage(network, kind, path),
         "```",
         "",
         f"Softmax over the {info.num_classes} logits gives probabilities of, in this order: "
@@ -51,6 +51,23 @@ def model_card(network: PortableNetwork, kind: ExportFormat, path: Path) -> str:
         *_limits(network),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _usage(network: PortableNetwork, kind: ExportFormat, path: Path) -> str:
+    """The format's code with what it needs to know of this network."""
+    mean, deviation = (", ".join(f"{x:.9g}" for x in own) for own in normalisation(network))
+    side, start = network.resized
+    code = kind.usage.rstrip()
+    for name, value in {
+        "NAME": path.name,
+        "CLASSES": str(network.info.num_classes),
+        "SIDE": str(side),
+        "MIDDLE": f"{start}:{start + network.image_size}",
+        "MEAN": mean,
+        "DEVIATION": deviation,
+    }.items():
+        code = code.replace(name, value)
+    return code
 
 
 def _network(network: PortableNetwork) -> list[str]:

@@ -31,7 +31,8 @@ class ExportFormat:
     """What a file holds, for the model card: one sentence."""
     usage: str
     """Python code for the model card that loads the file NAME and makes logits of images. It is run
-    by tests."""
+    by tests. For code that prepares images itself there are CLASSES, the SIDE to resize to, the
+    slice MIDDLE of it, and MEAN and DEVIATION."""
     write: Callable[[PortableNetwork, Path], None]
     """Writes the file, whole or not at all. Raises ExportError for what it cannot hold."""
     read: Callable[[Path], PortableNetwork] | None = None

@@ -54,6 +54,11 @@ class PortableNetwork:
         """Height, width and channels of the images."""
         return (self.info.image_size, self.info.image_size, 3)
 
+    @property
+    def resized(self) -> tuple[int, int]:
+        """Side in pixels that images are resized to, and where in it begins what is kept."""
+        return augment.resized(self.info.image_size, self.image_size, self.config.augment)
+
     def logits(self, variables: Mapping[str, Any], images: jax.Array) -> jax.Array:
         """float32 [N, K] of uint8 images [N, S, S, 3]; N may be a symbol of `jax.export`."""
         inputs = augment.preprocess(

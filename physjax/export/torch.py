@@ -48,7 +48,11 @@ from torchvision.models import alexnet
 network = alexnet(num_classes=CLASSES)
 network.load_state_dict(torch.load("NAME", weights_only=True))
 network.eval()
-logits = network(inputs)  # [N, 3, 224, 224], normalised as above
+pixels = torch.as_tensor(images).permute(0, 3, 1, 2) / 255
+pixels = torch.nn.functional.interpolate(pixels, size=(SIDE, SIDE), mode="bilinear")
+mean, deviation = torch.tensor([MEAN]), torch.tensor([DEVIATION])
+inputs = (pixels[..., MIDDLE, MIDDLE] - mean.view(3, 1, 1)) / deviation.view(3, 1, 1)
+logits = network(inputs)
 """
 
 

@@ -91,7 +91,8 @@ def build(
       ConfigError: a name does not exist.
     """
     spec = get_spec(config)
-    torch_init = spec.torch_init and config.size == "imagenet"
+    own_start = spec.torch_init and config.size == "imagenet"
+    torch_init = own_start or config.kernel_start == "uniform"
     bias_init = torch_bias_init if torch_init else zero_bias_init
     batch_norm = partial(
         nn.BatchNorm,

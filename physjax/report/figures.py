@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax import plotting
-from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, judged, select
+from physjax.report.comparison import arm_frame, difference_frame
+from physjax.report.frames import ARM, StudyFrames, judged, select
 from physjax.report.physics import NAMED, plot_physics, plot_shared
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,13 +10,19 @@ from typing import Any
 import pandas as pd
 
 from physjax.config import Config
+from physjax.config.names import in_folder_name
+from physjax.evaluate.record import RobustnessRecord
 from physjax.plotting import series_styles
 from physjax.records.ledger import goodput
-from physjax.report.paper import has_the_papers_images, is_the_papers, published
+from physjax.report.corrupted import with_robustness
+from physjax.report.paper import (
+    PUBLISHED_FIGURES,
+    has_the_papers_images,
+    is_the_papers,
+    published,
+)
 from physjax.report.physics import physics_frame, shared_frame
-from physjax.report.statistics import holm, paired
 from physjax.report.titles import common_setting, setting
-from physjax.study.arms import base_arm
 from physjax.study.controls import compared_with, controls_of
 from physjax.study.design import Cell, Study
 from physjax.study.folder import StudyRecord
@@ -27,7 +32,6 @@ ARM = ["dataset", "model", "arm"]
 _RESULT = ["train_accuracy", "test_accuracy", "best_test_accuracy", "epochs", "parameters"]
 TTA = "test_accuracy_tta"
 VALIDATION = "validation_accuracy"
-_PAPER = ["train_mean", "train_best", "test_mean", "test_best"]
 
 
 @dataclass(frozen=True)
@@ -38,8 +42,9 @@ class StudyFrames:
     """A line a run that has ended, by arm and seed: `run`, the columns `ARM`, `seed`, `failed`,
     `title` (of the images), `setting`, `controls` (the runs that it is compared with), `table`
     (the paper's, in which it has a place, or None), the figures of its result, `test_accuracy_tta`
-    (over the study's views), `validation_accuracy` (where images were held out), and the paper's
-    figures."""
+    (over the study's views), `validation_accuracy` (where images were held out), the paper's
+    figures, and where runs were evaluated under corruptions the columns of
+    :func:`physjax.report.corrupted.with_robustness`."""
     pairs: pd.DataFrame
     """A line a run and one of its controls, both of which ended well: the columns of `runs`, and
     those of the control with the suffix `_control`; the `difference` of the accuracies that
@@ -67,7 +72,7 @@ class StudyFrames:
                 for name, frame in vars(self).items()
                 if isinstance(frame, pd.DataFrame)
             }
-            yield "_".join(values.values()), dataclasses.replace(self, **parts)
+            yield in_folder_name("_".join(values.values())), dataclasses.replace(self, **parts)
 
     @property
     def title(self) -> str:
@@ -98,6 +103,7 @@ def study_frames(
     study: Study | None = None,
     paper: bool = False,
     tta: str | None = None,
+    robustness: Mapping[Cell, RobustnessRecord] | None = None,
 ) -> StudyFrames:
     """The frames of some `records` of a study.
 
@@ -108,6 +114,7 @@ def study_frames(
         paper: have the paper's figures for all arms that it has, not only for those which were
             trained as the paper's were.
         tta: the views of the study (`Study.tta`): accuracies over any others are left out.
+        robustness: what runs did under corruptions; None: nobody asked.
     """
     frame = _by_arm(pd.DataFrame([_run(record, runs, paper, tta) for record in records]))
     if study is not None:
@@ -116,6 +123,7 @@ def study_frames(
             for record in records
         }
         frame = frame.assign(controls=frame["run"].map(controls))
+    frame = with_robustness(frame, {c.name: r for c, r in (robustness or {}).items()})
     return StudyFrames(
         runs=frame,
         pairs=_pairs(frame),
@@ -154,7 +162,7 @@ def _run(
         line |= {"goodput": round(goodput(spent, result.steps), 4)}
         line |= {"restarts": spent.restarts, "lost_steps": spent.lost_steps}
     if known is not None and (paper or is_the_papers(record.config, line["title"])):
-        line |= {f"paper_{name}": getattr(known, name) for name in _PAPER}
+        line |= {f"paper_{name}": getattr(known, name) for name in PUBLISHED_FIGURES}
     return line
 
 
@@ -162,7 +170,7 @@ def _by_arm(frame: pd.DataFrame) -> pd.DataFrame:
     """`frame` in the order of its data sets, then of its arms, then of the seeds."""
     kinds: dict[str, Any] = {"epochs": "Int64", "parameters": "Int64"}
     kinds |= {"restarts": "Int64", "lost_steps": "Int64"}
-    accuracies = [f"paper_{name}" for name in _PAPER]
+    accuracies = [f"paper_{name}" for name in PUBLISHED_FIGURES]
     accuracies += [
         c
         for c in [*_RESULT, TTA, VALIDATION, "seconds", "images_per_second", "goodput"]
@@ -198,83 +206,3 @@ def _pairs(runs: pd.DataFrame) -> pd.DataFrame:
         difference=pairs[by] - pairs[f"{by}_control"],
         difference_tta=pairs[TTA] - pairs[f"{TTA}_control"],
     )
-
-
-def arm_frame(runs: pd.DataFrame) -> pd.DataFrame:
-    """A line an arm: `n` runs that ended well, how many `failed`, and their accuracies.
-
-    Those of `tta` and `validation` are of the `tta_n` and `validation_n` runs that have them. `sd`
-    is the sample standard deviation (divisor n - 1), `best` the largest; NaN where there is none.
-    """
-    columns: dict[str, Any] = {
-        **{name: (name, "first") for name in ("title", "setting", "table")},
-        "n": ("failed", lambda failed: int((~failed).sum())),
-        "failed": ("failed", "sum"),
-        "tta_n": (TTA, "count"),
-        "validation_n": (VALIDATION, "count"),
-    }
-    sources = {"train": "train_accuracy", "test": "test_accuracy"}
-    for split, source in {**sources, "tta": TTA, "validation": VALIDATION}.items():
-        for name, how in (("mean", "mean"), ("sd", "std"), ("best", "max")):
-            columns[f"{split}_{name}"] = (source, how)
-    columns |= {f"paper_{name}": (f"paper_{name}", "first") for name in _PAPER}
-    frame = runs.groupby(ARM, sort=False).agg(**columns).reset_index()
-    return frame.assign(title=frame["title"].fillna(frame["dataset"]))
-
-
-def difference_frame(
-    pairs: pd.DataFrame, families: Mapping[str, Sequence[str]] | None = None
-) -> pd.DataFrame:
-    """A line an arm and a control: what :func:`physjax.report.statistics.paired` makes of them.
-
-    `p_holm` is the p value corrected for the comparisons of the line's `family`: those of the arms
-    that one of `families` names (`Study.families`), or of all others. `tta_n` to `tta_p_value` are
-    of the accuracies over the study's views. The paper's difference is that of its mean test
-    accuracies: unpaired, and of two recipes.
-    """
-    lines = []
-    families = families or {}
-    family_of = {arm: name for name, arms in families.items() for arm in arms}
-    rest = "others" if families else "all"
-    for key, group in pairs.groupby([*ARM, "arm_control"], sort=False):
-        first = group.iloc[0]
-        difference = first["paper_test_mean"] - first["paper_test_mean_control"]
-        lines.append(
-            {
-                **dict(zip([*ARM, "control"], key, strict=True)),
-                "title": first["title"],
-                "family": family_of.get(base_arm(first["arm"]), rest),
-                **paired(group[first["judged"]], group[f"{first['judged']}_control"]),
-                **_paired_tta(group.dropna(subset="difference_tta")),
-                "paper_difference": difference,
-                "paper_improvement_rate": difference / first["paper_test_mean_control"],
-            }
-        )
-    frame = pd.DataFrame(lines)
-    if frame.empty:
-        return frame
-    return frame.assign(
-        p_holm=frame.groupby("family")["p_value"].transform(lambda p: holm(list(p)))
-    )
-
-
-def seed_frame(pairs: pd.DataFrame) -> pd.DataFrame:
-    """A line an arm and a control, and in it the difference of every pair: `seed_0` and so on."""
-    pivot = pairs.pivot(
-        index=["title", "model", "arm", "arm_control", "dataset"],
-        columns="seed",
-        values="difference",
-    )
-    order = pairs[list(pivot.index.names)].drop_duplicates()
-    pivot = pivot.loc[list(order.itertuples(index=False, name=None))].add_prefix("seed_")
-    return pivot.reset_index().rename(columns={"arm_control": "control"})
-
-
-def _paired_tta(group: pd.DataFrame) -> dict[str, float]:
-    if group.empty:
-        return {"tta_n": 0} | dict.fromkeys((f"tta_{name}" for name in _TTA_PAIRED[1:]), math.nan)
-    found = paired(group[TTA], group[f"{TTA}_control"])
-    return {f"tta_{name}": found[name] for name in _TTA_PAIRED}
-
-
-_TTA_PAIRED = ("n", "difference", "sd", "t_low", "t_high", "p_value")

@@ -29,6 +29,9 @@ class Published:
     test_best: float
 
 
+PUBLISHED_FIGURES = ("train_mean", "train_best", "test_mean", "test_best")
+
+
 _CNN = Published("Table I", "CNN image classification accuracy", 0.5712, 0.6505, 0.6888, 0.7002)
 _ALEXNET = Published(
     "Table II", "Alex Network image classification accuracy", 0.6372, 0.6603, 0.7024, 0.7839
@@ -89,7 +92,7 @@ def paper_frame(arms: pd.DataFrame) -> pd.DataFrame:
     """Two or three lines for each arm with a place in a table of the paper, by that table.
 
     Args:
-        arms: of :func:`physjax.report.frames.arm_frame`.
+        arms: of :func:`physjax.report.comparison.arm_frame`.
 
     Returns:
         Columns `table`, `title` (of the images), `setting`, `dataset`, `model`, `arm`, and of each

@@ -10,7 +10,8 @@ from typing import Any
 
 import pandas as pd
 
-from physjax.report.frames import ARM, difference_frame
+from physjax.report.comparison import difference_frame
+from physjax.report.frames import ARM
 from physjax.report.statistics import POWER, detectable, deviation_interval, pairs_needed
 from physjax.report.study import read_frames
 from physjax.report.tables import NOTHING, Column, render
@@ -23,7 +24,7 @@ def power_frame(differences: pd.DataFrame, effects: Sequence[float]) -> pd.DataF
     """A line a comparison, and one for all of a data set and base model together.
 
     Args:
-        differences: of :func:`physjax.report.frames.difference_frame`.
+        differences: of :func:`physjax.report.comparison.difference_frame`.
         effects: mean differences in percentage points, each above 0.
 
     Returns:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from physjax import plotting
-from physjax.evaluate.record import RobustnessRecord, read_robustness
+from physjax.evaluate.record import EXTRA, RobustnessRecord, read_robustness
 from physjax.files import atomic_write
 from physjax.records import RunFolder
 from physjax.report.confusion import plot_confusion
@@ -53,12 +53,7 @@ def markdown(record: RobustnessRecord, heading: str) -> str:
         f"{clean.loss:.3f} nat, calibration error {clean.calibration_error:.2%}.\n",
     ]
     if record.corruptions:
-        frame = corruption_frame(record)
-        parts += [
-            "Accuracy in percent by severity, the strength in brackets:\n",
-            _corruption_table(frame, record.quantities),
-            f"Mean accuracy over all corruptions: {frame['accuracy'].mean():.2%}.\n",
-        ]
+        parts += _corruptions(record)
     if record.permuted_rings:
         parts += [_permuted(record)]
     classes = pd.DataFrame({"name": record.class_names, "accuracy": clean.per_class}, dtype=object)
@@ -71,6 +66,26 @@ def markdown(record: RobustnessRecord, heading: str) -> str:
         ),
     ]
     return "\n".join([*parts, render(classes.astype({"accuracy": float}), columns)])
+
+
+def _corruptions(record: RobustnessRecord) -> list[str]:
+    """The accuracies by corruption and severity, and what they come to."""
+    frame, source = corruption_frame(record), record.corrupted_source
+    error, extra = record.mean_corruption_error, sorted({*record.corruptions} & {*EXTRA})
+    assert error is not None
+    where = (
+        "the strength in brackets"
+        if source is None
+        else f"on {source.title} ({source.examples} images each)"
+    )
+    number = len(record.corruptions) - len(extra) or len(extra)
+    without = f", without {', '.join(extra)}" if extra and number < len(record.corruptions) else ""
+    return [
+        f"Accuracy in percent by severity, {where}:\n",
+        _corruption_table(frame, record.quantities),
+        f"Mean corruption error over {number} corruptions{without}: {error:.2%} (not divided by "
+        "that of another network).\n",
+    ]
 
 
 def _permuted(record: RobustnessRecord) -> str:
@@ -112,18 +127,22 @@ def _corruption_table(frame: pd.DataFrame, quantities: dict[str, str]) -> str:
     wide = frame.groupby("corruption", sort=False)[["accuracy", "calibration_error"]].mean()
     columns = [Column("corruption", "corruption")]
     for severity, part in frame.groupby("severity"):
-        texts = [f"{100 * p.accuracy:.2f} ({p.strength:g})" for p in part.itertuples()]
+        texts = [
+            f"{100 * p.accuracy:.2f}" + ("" if pd.isna(p.strength) else f" ({p.strength:g})")
+            for p in part.itertuples()
+        ]
         name = f"severity_{severity}"
         wide[name] = pd.Series(texts, index=part["corruption"]).reindex(wide.index, fill_value="")
         columns.append(Column(str(severity), "accuracy", attrgetter(name)))
-    wide["quantity"] = pd.Series(quantities)
     columns += [
         Column("mean", "accuracy", lambda c: f"{100 * c.accuracy:.2f}"),
         Column(
             "calibration error", "calibration_error", lambda c: f"{100 * c.calibration_error:.2f}"
         ),
-        Column("strength", "quantity"),
     ]
+    if quantities:
+        wide["quantity"] = pd.Series(quantities)
+        columns.append(Column("strength", "quantity"))
     return render(wide.reset_index(), columns)
 
 
@@ -142,7 +161,9 @@ def draw_robustness(evaluation: Evaluation, fig: Figure) -> None:
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     _set_percent(axes)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
-    fig.suptitle(heading, wrap=True)
+    error = f"mean corruption error {record.mean_corruption_error:.2%}"
+    source = record.corrupted_source
+    fig.suptitle(f"{heading}\n{error}" + ("" if source is None else f", {source.title}"), wrap=True)
 
 
 def draw_calibration(evaluation: Evaluation, fig: Figure) -> None:

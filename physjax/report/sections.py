@@ -9,10 +9,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from physjax.report.frames import judged, seed_frame
+from physjax.report.comparison import seed_frame
+from physjax.report.frames import judged
 from physjax.report.paper import TABLES
 from physjax.report.tables import (
     PAPER_COLUMNS,
+    ROBUSTNESS_COLUMNS,
     VERDICT_COLUMNS,
     Column,
     accuracy_columns,
@@ -55,7 +57,7 @@ def study_sections(tables: Mapping[str, pd.DataFrame], title: str, study: Study)
     """The tables of a study: accuracies, the paper's tables, differences, and those by seed.
 
     Args:
-        tables: `accuracy`, `runs`, `paper`, `differences`, `verdicts` and `pairs`, as
+        tables: `accuracy`, `runs`, `paper`, `differences`, `verdicts`, `pairs` and `robustness`, as
             :mod:`physjax.report.study` has them for its CSV files; all but the first two may be
             missing.
         title: of the study (`StudyFrames.title`).
@@ -96,6 +98,14 @@ def study_sections(tables: Mapping[str, pd.DataFrame], title: str, study: Study)
             caption = f"The differences by seed, in percentage points. {where}"
             heading = "Differences by seed" if "verdicts" in tables else ""
             sections.append(Section(heading, caption, seed_frame(pairs), seed_columns(seeds)))
+    if "robustness" in tables:
+        caption = (
+            "Robustness and calibration of the final parameters, in percent and percentage points: "
+            f"the arm minus its control. {where}"
+        )
+        heading, frame = "Robustness and calibration, paired by seed", tables["robustness"]
+        notes = _fill(_ROBUSTNESS_NOTE)
+        sections.append(Section(heading, caption, frame, ROBUSTNESS_COLUMNS, notes))
     return sections
 
 
@@ -155,6 +165,12 @@ _PAIRED_NOTES = (
     "the one to quote; the bootstrap (percentiles over resampled pairs) is too narrow for few "
     "pairs. p is the two-sided paired t test's, for one comparison by itself. Improvement rate: "
     "difference over the control's mean."
+)
+_ROBUSTNESS_NOTE = (
+    "An error is 100 % minus the accuracy, the mean over five severities of a corruption (made by "
+    "physjax, not CIFAR-10-C), and for the mean corruption error over the corruptions. The "
+    "calibration error is the expected one of 15 bins (Guo et al. 2017). Below zero the arm is "
+    "better. The interval is Student's, of n pairs; no p value here is corrected for their number."
 )
 _HOLM_NOTE = (
     " p, Holm: corrected for all comparisons of the family ({families}), so that a family without "

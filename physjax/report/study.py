@@ -11,14 +11,17 @@ from physjax import plotting
 from physjax.files import atomic_write
 from physjax.records import RecordError
 from physjax.records.provenance import summarize
+from physjax.report.comparison import arm_frame, difference_frame
+from physjax.report.corrupted import MEASURES, robustness_frame
 from physjax.report.figures import FIGURES
-from physjax.report.frames import ARM, StudyFrames, arm_frame, difference_frame, study_frames
+from physjax.report.frames import ARM, StudyFrames, study_frames
 from physjax.report.paper import paper_frame
 from physjax.report.registry import draw_figures
 from physjax.report.sections import study_sections
 from physjax.report.verdicts import verdict_frame
 from physjax.study.design import PLAIN, Cell, Study, plan
 from physjax.study.folder import StudyFolder, StudyRecord
+from physjax.study.robustness import read_robustness_of
 
 _SPENT = ("goodput", "restarts", "lost_steps")
 _CSV = {
@@ -34,6 +37,11 @@ _CSV = {
         *("test_accuracy_tta", "validation_accuracy"),
         *("epochs", "parameters", "seconds", "images_per_second", "device"),
         *_SPENT,
+        *MEASURES,
+    ],
+    "robustness": [
+        *(*ARM, "control", "measure", "n", "mean", "control_mean", "difference", "sd"),
+        *("t_low", "t_high", "p_value"),
     ],
     "paper": [
         *("table", *ARM, "title", "setting", "split", "n", "mean", "sd", "max"),
@@ -54,8 +62,8 @@ _CSV = {
         *("validation_accuracy", "validation_accuracy_control"),
     ],
 }
-"""The columns of each CSV file; those on held-out images, and on what a run's time was spent on,
-only where there are any."""
+"""The columns of each CSV file; those on held-out images, on what a run's time was spent on, and on
+corrupted images only where there are any."""
 
 
 def read_frames(
@@ -76,7 +84,15 @@ def read_frames(
             f"no run of the study in {path} has ended yet; run it: physjax study --name {path.name}"
         )
     made = list(records.values())
-    return study_frames(made, runs, study=study, paper=paper, tta=study.tta), records, study
+    frames = study_frames(
+        made,
+        runs,
+        study=study,
+        paper=paper,
+        tta=study.tta,
+        robustness=read_robustness_of(folder, made),
+    )
+    return frames, records, study
 
 
 def report_study(
@@ -146,7 +162,9 @@ def _columns(name: str, table: pd.DataFrame) -> list[str]:
     return [
         c
         for c in _CSV[name]
-        if (held_out or not c.startswith("validation_")) and (known or c not in _SPENT)
+        if (held_out or not c.startswith("validation_"))
+        and (known or c not in _SPENT)
+        and (c in table or c not in MEASURES)
     ]
 
 
@@ -159,6 +177,7 @@ def table_frames(frames: StudyFrames, study: Study) -> dict[str, pd.DataFrame]:
         "paper": paper_frame(arms),
         "differences": differences,
         "verdicts": verdict_frame(differences, study.must_beat),
+        "robustness": robustness_frame(frames.pairs, ARM),
         "pairs": frames.pairs,
         "runs": frames.runs[~frames.runs["failed"]],
     }

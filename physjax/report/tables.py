@@ -75,7 +75,7 @@ def _known_letters(text: str) -> str:
 
 
 def accuracy_columns(arms: pd.DataFrame) -> list[Column]:
-    """Train and test accuracy over the seeds, for a frame of :func:`frames.arm_frame`.
+    """Train and test accuracy over the seeds, for a frame of :func:`comparison.arm_frame`.
 
     The paper's are among them where it has some, and those over several views where there are any.
     """
@@ -122,7 +122,7 @@ def _validation(arm: Any) -> str:
 
 
 def difference_columns(differences: pd.DataFrame) -> list[Column]:
-    """Paired differences in percentage points, for a frame of :func:`frames.difference_frame`."""
+    """Paired differences in points, for a frame of :func:`comparison.difference_frame`."""
     columns = [
         Column("data set", "title"),
         Column("base", "model"),
@@ -181,7 +181,7 @@ VERDICT_COLUMNS = [
 
 
 def seed_columns(seeds: Sequence[int]) -> list[Column]:
-    """The difference of every pair, for a frame of :func:`frames.seed_frame` with these seeds."""
+    """The difference of every pair, for a frame of :func:`comparison.seed_frame`."""
     columns = [
         Column("data set", "title"),
         Column("base", "model"),
@@ -205,6 +205,21 @@ PAPER_COLUMNS = [
     Column("max accuracy, ours", "max", lambda p: _percent(p.max)),
 ]
 """Those of the paper's tables and ours beside them, for a part of :func:`paper.paper_frame`."""
+
+
+ROBUSTNESS_COLUMNS = [
+    Column("data set", "title"),
+    Column("base", "model"),
+    Column("arm", "arm", lambda d: f"{d.arm} − {d.control}"),
+    Column("measure", "measure"),
+    Column("n", "n"),
+    Column("control", "control_mean", lambda d: _percent(d.control_mean)),
+    Column("arm's", "mean", lambda d: _percent(d.mean)),
+    Column("difference [pp]", "difference", lambda d: _spread(_points, d.difference, d.sd)),
+    Column("95 % t", "t_low", lambda d: _several(" … ", _points, d.t_low, d.t_high)),
+    Column("p", "p_value", lambda d: _or_nothing("{:.2g}", d.p_value)),
+]
+"""Those of :func:`corrupted.robustness_frame`."""
 
 
 def _or_nothing(form: str, value: float) -> str:

@@ -18,7 +18,7 @@ def verdict_frame(
     """A line an arm and an arm that it must beat, of one data set and base model.
 
     Args:
-        differences: of :func:`physjax.report.frames.difference_frame`.
+        differences: of :func:`physjax.report.comparison.difference_frame`.
         must_beat: of the grid (`Study.must_beat`).
 
     Returns:

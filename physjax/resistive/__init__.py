@@ -20,6 +20,16 @@ from physjax.resistive.graphs import (
     square_lattice,
     wheel,
 )
+from physjax.resistive.layered import (
+    LayeredHistory,
+    LayeredNetwork,
+    LayeredOptions,
+    classification,
+    layered_network,
+    layered_outputs,
+    layered_state,
+    train_layered,
+)
 from physjax.resistive.network import Graph, Network, network, random_conductances
 from physjax.resistive.rules import (
     Asynchronous,
@@ -46,6 +56,9 @@ __all__ = [
     "EquilibriumPropagation",
     "Examples",
     "Graph",
+    "LayeredHistory",
+    "LayeredNetwork",
+    "LayeredOptions",
     "Network",
     "NetworkError",
     "ResistanceRule",
@@ -55,6 +68,7 @@ __all__ = [
     "TrainingHistory",
     "allostery",
     "clamped_state",
+    "classification",
     "conductance_step",
     "cut",
     "digits",
@@ -65,6 +79,9 @@ __all__ = [
     "free_state",
     "from_networkx",
     "iris",
+    "layered_network",
+    "layered_outputs",
+    "layered_state",
     "logic_gate",
     "network",
     "random_conductances",
@@ -75,6 +92,7 @@ __all__ = [
     "ring",
     "square_lattice",
     "train",
+    "train_layered",
     "train_many",
     "wheel",
 ]

@@ -29,8 +29,19 @@ from physjax.resistive.rules import (
 )
 from physjax.resistive.states import ETA_MIN
 
-TaskName = Literal["allostery", "regression", "power-efficient", "iris", "digits", "xor", "and"]
-"""What can be learned; the keys of `PRESETS`."""
+TaskName = Literal[
+    "allostery",
+    "regression",
+    "power-efficient",
+    "iris",
+    "digits",
+    "xor",
+    "and",
+    "mnist",
+    "fashion_mnist",
+    "cifar10",
+]
+"""What can be learned: the keys of `PRESETS` and of the layered networks'."""
 RuleName = Literal["conductance", "resistance", "discrete", "equilibrium"]
 """By which rule."""
 RULES: tuple[RuleName, ...] = get_args(RuleName)

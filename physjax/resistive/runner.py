@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from physjax.resistive.presets import PRESETS, RULES, RuleName, TaskName, make_r
 from physjax.resistive.rules import Rule
 from physjax.resistive.train import TrainingHistory, TrainOptions, train_many
 
+NetworkName = Literal["graph", "diodes", "layers"]
+"""Which kind of network."""
 MAX_SEEDS = 1000
 """Networks of one command."""
 MAX_PRESET_STEPS = 1_000_000
@@ -28,9 +30,14 @@ class PresetOptions:
     """What to train, and what to change about its preset."""
 
     task: TaskName = "allostery"
-    """What to learn."""
-    rule: RuleName = "conductance"
-    """What an edge does in an update."""
+    """What to learn. Of the digits a graph learns 0, 1 and 2, layers all ten; mnist, fashion_mnist
+    and cifar10 are for layers, xor for both, the others for a graph."""
+    network: NetworkName = "graph"
+    """Resistors on a graph; or from each node of a layer to each of the next, with diodes that hold
+    hidden nodes at v >= 0 or v <= 0, or the same layers without them."""
+    rule: RuleName | None = None
+    """What an edge does in an update; by default `conductance` on a graph. Layers learn by
+    equilibrium propagation, centred."""
     seeds: int = 1
     """How many networks (1 to 1000), each with its own start and examples; trained side by side."""
     steps: int | None = None
@@ -146,7 +153,7 @@ def run_preset(options: PresetOptions) -> PresetRun:
     train_accuracies = [score.accuracy for score in training if score.accuracy is not None]
     record = PresetRecord(
         task=options.task,
-        rule=options.rule,
+        rule=options.rule or "conductance",
         rule_settings=repr(setup.rule),
         seeds=seeds,
         nodes=after[0].graph.num_nodes,
@@ -181,16 +188,22 @@ def resolve(options: PresetOptions) -> ResolvedOptions:
     Raises:
       NetworkError: for an option that is out of range or has no effect.
     """
+    check_choice("network", options.network, ("graph",))
+    if options.task in get_args(TaskName) and options.task not in PRESETS:
+        raise NetworkError(
+            f"task {options.task!r} is for layered networks; choose --network diodes or layers"
+        )
     check_choice("task", options.task, tuple(PRESETS))
-    check_choice("rule", options.rule, RULES)
+    name = options.rule or "conductance"
+    check_choice("rule", name, RULES)
     check_integer("seeds", options.seeds, 1, MAX_SEEDS)
     preset = PRESETS[options.task]
-    steps = preset.steps[options.rule] if options.steps is None else options.steps
+    steps = preset.steps[name] if options.steps is None else options.steps
     check_integer("steps", steps, 1, MAX_PRESET_STEPS)
     rule = make_rule(
-        options.rule,
-        preset.rates.get(options.rule) if options.rate is None else options.rate,
-        preset.default_eta(options.rule) if options.eta is None else options.eta,
+        name,
+        preset.rates.get(name) if options.rate is None else options.rate,
+        preset.default_eta(name) if options.eta is None else options.eta,
         preset.bounds,
         options.probability,
     )

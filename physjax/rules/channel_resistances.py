@@ -55,8 +55,11 @@ def _update(
     kernels: Annotated[
         Teacher, Field(description="what moves the convolutions' kernels")
     ] = "contrast",
+    dense: Annotated[
+        Teacher, Field(description="what moves the dense layers, with their biases")
+    ] = "contrast",
     others: Annotated[
-        Teacher, Field(description="what moves dense layers, biases, norms and forces")
+        Teacher, Field(description="what moves the convolutions' biases, norms and forces")
     ] = "contrast",
     resistance_min: Annotated[float, Field(gt=0, le=1, description="least resistance")] = 0.1,
     resistance_max: Annotated[float, Field(ge=1, le=1e6, description="largest one")] = 10.0,
@@ -71,12 +74,17 @@ def _update(
             network, params, beta=eta, rounds=rounds, scheme="centred", cost=cost, damping=1.0
         )
     slopes = {"contrast": flatten_dict(update.gradients)}
-    if "backprop" in (kernels, others):
+    if "backprop" in (kernels, dense, others):
         slopes["backprop"] = flatten_dict(gradient_update(network, params).gradients)
     gradients: dict[tuple[str, ...], jax.Array] = {}
     moved: dict[tuple[str, ...], jax.Array] = {}
-    for path, value in flatten_dict(params).items():
-        teacher = kernels if path[-1] == "kernel" and value.ndim == 4 else others
+    flat = flatten_dict(params)
+    dense_layers = {p[:-1] for p, value in flat.items() if p[-1] == "kernel" and value.ndim == 2}
+    for path, value in flat.items():
+        if path[:-1] in dense_layers:
+            teacher = dense
+        else:
+            teacher = kernels if path[-1] == "kernel" else others
         gradients[path] = jnp.zeros_like(value)
         if path[-1] == "resistances":
             step = gamma * slopes["contrast"][path]
@@ -85,7 +93,7 @@ def _update(
             moved[path] = value  # the optimiser's weight decay would shrink it
         else:
             gradients[path] = slopes[teacher][path]
-    return Update(unflatten_dict(gradients), update.outputs, unflatten_dict(moved))
+    return Update(unflatten_dict(gradients), update.outputs, unflatten_dict(moved), update.relaxed)
 
 
 def _effective_kernel(kernel: jax.Array, params: Mapping[str, Any]) -> jax.Array:

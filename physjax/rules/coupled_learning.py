@@ -22,9 +22,9 @@ from typing import Annotated
 from pydantic import Field
 
 from physjax.rules.chain import Chain
-from physjax.rules.energy import Cost, Settled, contrast, cost_slope, free_state
-from physjax.rules.rule import LearningRule, Network, Outputs, Tree, Update
-from physjax.rules.settling import settle
+from physjax.rules.energy import Cost, contrast, cost_slope, free_state
+from physjax.rules.rule import LearningRule, Network, Tree, Update
+from physjax.rules.settling import Relaxed, settle
 
 Rounds = Annotated[int, Field(ge=1, le=200, description="of settling")]
 Damping = Annotated[
@@ -47,12 +47,12 @@ def clamped_state(
     rounds: int,
     damping: float,
     cost: Cost,
-) -> tuple[Settled, Outputs]:
-    """The network at rest with its output clamped, and what its free state gave."""
+) -> Relaxed:
+    """The network at rest with its output clamped, and its free state."""
     free = free_state(network, params)
     logits = free.outputs.logits
     held = (logits - eta * cost_slope(network, logits, cost))[None]
-    settled, _ = settle(
+    settled, trace = settle(
         chain,
         params,
         free.drives,
@@ -60,8 +60,9 @@ def clamped_state(
         rounds=rounds,
         damping=damping,
         adaptive=True,
+        trace=network.trace,
     )
-    return settled, free.outputs
+    return Relaxed(free, settled, trace)
 
 
 def clamped_update(
@@ -69,12 +70,10 @@ def clamped_update(
 ) -> Update:
     """The contrast between clamped and free state, per example and divided by eta."""
     chain = network.chain(params)
-    settled, outputs = clamped_state(
-        network, chain, params, eta=eta, rounds=rounds, damping=damping, cost=cost
-    )
+    rest = clamped_state(network, chain, params, eta=eta, rounds=rounds, damping=damping, cost=cost)
     weights = (1 / (eta * network.examples))[None]
-    gradients = contrast(chain, params, settled, weights)
-    return Update(network.sum_over_devices(gradients), outputs)
+    gradients = contrast(chain, params, rest.settled, weights)
+    return Update(network.sum_over_devices(gradients), rest.free.outputs, relaxed=rest)
 
 
 def _update(

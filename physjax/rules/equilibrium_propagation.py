@@ -21,7 +21,7 @@ from pydantic import Field
 
 from physjax.rules.energy import Cost, contrast, cost_slope, free_state
 from physjax.rules.rule import LearningRule, Network, Tree, Update
-from physjax.rules.settling import settle
+from physjax.rules.settling import Relaxed, settle
 
 Scheme = Literal["centred", "forward", "backward", "random"]
 
@@ -52,7 +52,7 @@ def nudged_gradients(
         strength = (beta * signs).reshape(-1, 1, 1).astype(outputs.dtype)
         return drive - strength * cost_slope(network, outputs, cost)
 
-    settled, _ = settle(
+    settled, trace = settle(
         chain,
         params,
         free.drives,
@@ -60,10 +60,12 @@ def nudged_gradients(
         states=len(signs),
         rounds=rounds,
         damping=damping,
+        trace=network.trace,
     )
     weights = signs / (len(signs) * beta * network.examples)
     gradients = contrast(chain, params, settled, weights)
-    return Update(network.sum_over_devices(gradients), free.outputs)
+    rest = Relaxed(free, settled, trace)
+    return Update(network.sum_over_devices(gradients), free.outputs, relaxed=rest)
 
 
 def _update(

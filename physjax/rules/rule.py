@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import jax
 from flax import struct
@@ -12,6 +12,9 @@ from flax import struct
 from physjax.config import Keyword, bind, checked, keywords
 from physjax.nn.connection import PLAIN, Connection
 from physjax.rules.chain import Activation, Chain, Tree, cut
+
+if TYPE_CHECKING:
+    from physjax.rules.settling import Relaxed
 
 T = TypeVar("T")
 
@@ -52,6 +55,8 @@ class Network:
     """bool [n]: False for what only fills up the last batch of an epoch."""
     key: jax.Array
     """For random numbers of the rule's own: of this step, and the same on every device."""
+    trace: bool = False
+    """Whether a rule that lets its layers settle shall note what they go through."""
 
     def chain(self, params: Tree) -> Chain:
         """The network cut at its nonlinearities, for a rule that lets its layers settle."""
@@ -72,6 +77,8 @@ class Update:
     moved: Tree = field(default_factory=dict)
     """New values of the parameters that the rule moves without the optimiser, in nested
     dictionaries that hold those parameters alone."""
+    relaxed: Relaxed | None = None
+    """What the network settled to, for whoever wants to look; nothing is trained by it."""
 
 
 @dataclass(frozen=True)

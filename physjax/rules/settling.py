@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import struct
 
 from physjax.rules.chain import Chain
-from physjax.rules.energy import Settled, divergence
+from physjax.rules.energy import Free, Settled, divergence
 from physjax.rules.rule import Tree
 
 Drive = Callable[[jax.Array, jax.Array], jax.Array]
@@ -28,6 +28,17 @@ class Trace(struct.PyTreeNode):
     """Of each layer, summed over states and examples."""
     residual: jax.Array
     """Norm of dE/dh_k, over states and examples; the output's, which is driven, is not counted."""
+
+
+class Relaxed(struct.PyTreeNode):
+    """A network at rest with its output driven, and where it came from."""
+
+    free: Free
+    """The forward pass."""
+    settled: Settled
+    """One or two states: clamped, or nudged by beta and by -beta."""
+    trace: Trace | None
+    """By round, where `Network.trace` asks for it."""
 
 
 def settle(

@@ -15,6 +15,8 @@ from physjax.records import DeviceFacts, Result, RunFolder
 from physjax.study.folder import read_record
 
 FinishedRun = tuple[Config, Result]
+SETTLING = ("rounds", "scheme", "sweeps", "form", "output")
+"""Settings of learning rules that decide how many passes a step takes."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +75,10 @@ def _network(config: Config) -> tuple[Any, ...]:
     """What decides the cost of a step, the law and the data set apart."""
     m, o = config.model, config.optim
     heads = m.auxiliary_weight > 0
-    return (m.name, m.size, m.width, m.norm, m.algorithm, heads, o.batch_size, config.run.precision)
+    layers = (m.name, m.size, m.width, m.norm, m.algorithm, heads)
+    rule = config.rule
+    settling = tuple(rule.own.get(name) for name in SETTLING)
+    return (*layers, o.batch_size, config.run.precision, rule.update_rule, settling)
 
 
 def _seconds_per_image(result: Result) -> float:

@@ -45,7 +45,7 @@ from pydantic import Field
 
 from physjax import schema
 from physjax.config import RECIPES, Config, ConfigError, get_setting, recipe
-from physjax.config.names import Plugins, Word
+from physjax.config.names import DatasetName, Plugins, Word, in_folder_name
 from physjax.study.arms import COST, arm_changes, longer
 from physjax.study.fields import dotted, flatten, settable
 
@@ -74,7 +74,7 @@ class Cell:
     @property
     def name(self) -> str:
         """Its name in records and folders."""
-        return f"{self.model}-{self.arm}-{self.dataset}-seed{self.seed}"
+        return f"{self.model}-{self.arm}-{in_folder_name(self.dataset)}-seed{self.seed}"
 
 
 @schema.strict(ConfigError)
@@ -83,7 +83,7 @@ class Study:
 
     models: tuple[Word, ...]
     laws: tuple[Word, ...]
-    datasets: tuple[Word, ...]
+    datasets: tuple[DatasetName, ...]
     seeds: tuple[Seed, ...]
     recipe: str = "fast"
     config: Fields = field(default_factory=dict)
@@ -98,6 +98,8 @@ class Study:
     """Modules or files with laws, rules, bases or data sets from outside."""
     tta: Literal["mirror", "mirror+shift"] | None = None
     """Views of each test image that a run, when it has ended, is evaluated over too; None: none."""
+    corruptions: tuple[Word, ...] = ()
+    """Corruptions of the test images that a run, when it has ended, is evaluated under too."""
     compare: dict[Word, tuple[Word, ...]] = field(default_factory=dict)
     """Further arms that an arm is compared with, beside its controls."""
     must_beat: dict[Word, tuple[Word, ...]] = field(default_factory=dict)
@@ -200,6 +202,10 @@ def _check(study: Study) -> None:
             raise ConfigError(f"the grid has no {name}; name at least one")
         if len(set(values)) < len(values):
             raise ConfigError(f"{name} names one twice: {', '.join(map(str, values))}")
+    if len(set(map(in_folder_name, study.datasets))) < len(study.datasets):
+        raise ConfigError(
+            "datasets has two whose runs would have the same name, as '/' becomes '-' in it"
+        )
     if "default" in study.laws:
         raise ConfigError("laws has 'default'; in a study a law is named, e.g. ring or none")
     if "auto" in study.datasets:

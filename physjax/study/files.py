@@ -11,8 +11,16 @@ from typing import Any, Literal
 import tomli_w
 
 from physjax import schema
-from physjax.config import RECIPES, ConfigError, nested, parse_settings, settings_of
+from physjax.config import (
+    RECIPES,
+    ConfigError,
+    get_setting,
+    nested,
+    parse_settings,
+    settings_of,
+)
 from physjax.study.design import MOST_RUNS, SCALED_BIAS, Study, plan
+from physjax.study.fields import dotted
 
 
 def read_toml(path: Path) -> Study:
@@ -53,6 +61,7 @@ def from_options(
     bias_scale: float | None = None,
     plugins: Sequence[str] = (),
     tta: Literal["mirror", "mirror+shift"] | None = None,
+    corruptions: Sequence[str] = (),
 ) -> Study:
     """The study that options of a command line describe; `settings` are like optim.epochs=3.
 
@@ -71,6 +80,7 @@ def from_options(
         arms=arms,
         plugins=tuple(plugins),
         tta=tta,
+        corruptions=tuple(corruptions),
     )
     plan(study)
     return study
@@ -93,6 +103,23 @@ def arm_settings(study: Study) -> list[str]:
         ]
         lines.append(f"  {cell.model} {cell.arm}: {' '.join(changed) or 'nothing else'}")
     return lines
+
+
+def pinned(study: Study) -> Study:
+    """The same runs, whatever becomes of the recipe: its values are among those of `config`.
+
+    Without those that the grid sets or sweeps, that no study sets, that change no result, or that
+    are None.
+    """
+    named = {*dotted(study.config, "config"), *dotted(study.axes, "axes")}
+
+    def kept_back(key: str) -> bool:
+        trait = get_setting(key).trait
+        return key in named or trait.incidental or bool(trait.not_in_study)
+
+    recipe = settings_of(RECIPES[study.recipe])
+    kept = {key: v for key, v in recipe.items() if v is not None and not kept_back(key)}
+    return dataclasses.replace(study, config=nested(kept | dotted(study.config, "config")))
 
 
 def to_toml(study: Study) -> str:

@@ -25,7 +25,7 @@ from physjax.records import EpochRecord, RecordError, Result, RunRecord, provena
 from physjax.records.provenance import Origin
 from physjax.records.run import Share
 from physjax.study.design import Cell, Study, plan
-from physjax.study.files import read_toml, to_toml
+from physjax.study.files import pinned, read_toml, to_toml
 
 
 @dataclass(frozen=True)
@@ -109,10 +109,13 @@ class StudyFolder:
     def open(self, study: Study) -> None:
         """Start the folder with `study`, go on in it, or extend its grid.
 
+        What is kept says what the recipe's values were: of records that are there a report can be
+        made when the recipe has become another one.
+
         Raises RecordError, and changes nothing, where :meth:`check` does.
         """
         self.check(study)
-        text = to_toml(study)
+        text = to_toml(pinned(study))
         if not self.grid_file.exists() or files.read_text(self.grid_file) != text:
             files.atomic_write(self.grid_file, text)
 

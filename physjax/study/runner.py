@@ -16,18 +16,18 @@ from rich.console import Console
 
 from physjax import data, files
 from physjax.config import Config
-from physjax.errors import Interrupted, NotFinite, UserError
+from physjax.errors import Interrupted, NotFinite
 from physjax.records import RecordError, RunFolder
 from physjax.records.provenance import OriginError, way_out
 from physjax.study.cost import CostModel
 from physjax.study.design import Cell, Study
+from physjax.study.ended import evaluate_ended, evaluate_later, not_evaluated
 from physjax.study.folder import StudyFolder, StudyRecord, strip_machine_paths
 from physjax.study.paths import Paths
 from physjax.study.progress import StudyDisplay
 from physjax.study.screening import check_screening
 from physjax.study.shards import Claim, Claims, Shard
 from physjax.study.status import changed_runs, cost_model, run_status, validate
-from physjax.study.views import with_views, without_views
 from physjax.study.watch import StopWhenLost
 from physjax.train import signals
 from physjax.train.choices import resolve_choices
@@ -52,8 +52,8 @@ def run_study(
     """Run what is missing of `study`; all its records.
 
     A run whose loss is not finite is recorded as failed, and the study goes on. A run that has
-    ended is evaluated over the study's views too, where it names some; so is one that ended before
-    it did, if its parameters are still there.
+    ended is evaluated over the study's views and under its corruptions too, where it names some; so
+    is one that ended before it did, if its parameters are still there.
 
     Args:
       name: of the study.
@@ -90,7 +90,7 @@ def run_study(
         costs = cost_model(paths) if len(done) < len(runs) else None
         with StudyDisplay(name, len(runs), console) as display:
             display.say(f"study {name}: {len(runs)} runs, {len(done)} of them done")
-            work.evaluate_views(display)
+            work.evaluate_ended(display)
             order = (shard or Shard(1, 1)).order(list(runs))
             again = costs is not None
             while again and costs is not None:
@@ -147,18 +147,22 @@ class _Work:
     def __post_init__(self) -> None:
         self.claims = Claims(self.folder.path / "claims")
 
-    def evaluate_views(self, display: StudyDisplay) -> None:
-        """Evaluate those that have ended over the study's views, where they were not yet."""
-        for cell in without_views(self.study, self.done):
+    def evaluate_ended(self, display: StudyDisplay) -> None:
+        """Evaluate those that have ended in the ways that the study asks for, where missing."""
+        for cell in not_evaluated(self.study, self.done, self.folder):
             with self.claims.held(cell.name) as claim:
-                record = None
                 if claim is not None:
-                    record = _evaluated_later(
-                        self.study, self.done[cell], self.local[cell], display
+                    record = evaluate_later(
+                        self.study,
+                        self.done[cell],
+                        self.local[cell],
+                        self.folder,
+                        poll=self._stop_evaluating,
+                        say=lambda text: display.say(text, loud=True),
                     )
-                if record is not None:
-                    self._keep(record)
-            self._stop("between two evaluations")
+                    if record != self.done[cell]:
+                        self._keep(record)
+            self._stop_evaluating()
 
     def run_missing(self, order: Sequence[Cell], display: StudyDisplay, costs: CostModel) -> bool:
         """Carry out what is missing and nobody else is at work on; whether there was any."""
@@ -222,32 +226,16 @@ class _Work:
         # The config is the grid's: what reads a study knows no laws and compares values as they
         # are.
         kept = strip_machine_paths(cell, replace(record, config=config), failure)
-        return (
-            with_views(self.study, kept, config)
-            if without_views(self.study, {cell: kept})
-            else kept
-        )
+        return evaluate_ended(self.study, kept, config, self.folder, poll=self._stop_evaluating)
+
+    def _stop_evaluating(self) -> None:
+        self._stop("between two evaluations")
 
     def _stop(self, done: str, is_last: bool = False) -> None:
         """Raise Interrupted where a signal came, or the time is up for what is left."""
         received = self.caught.received or (0 if is_last else self.limit.cause())
         if received:
             raise Interrupted(received, self.folder.path, done)
-
-
-def _evaluated_later(
-    study: Study, record: StudyRecord, config: Config, display: StudyDisplay
-) -> StudyRecord | None:
-    """`record` with its accuracy over the study's views; None where it cannot be had any more."""
-    try:
-        return with_views(study, record, config)
-    except UserError as error:
-        display.say(
-            f"{record.cell.name} has no accuracy over the views {study.tta!r}: {error}; to have it "
-            "trained again, remove its record",
-            loud=True,
-        )
-        return None
 
 
 def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]) -> None:

@@ -11,6 +11,7 @@ from physjax import data, runtime
 from physjax.config import RECIPES, Config, ConfigError, get_setting
 from physjax.records import DeviceFacts, RunFolder
 from physjax.records.provenance import changes
+from physjax.study.corruptions import check_corruptions
 from physjax.study.cost import CostModel, Estimate, finished_runs
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyRecord
@@ -48,6 +49,7 @@ def validate(study: Study) -> dict[Cell, Config]:
         for line in lines:
             idle.setdefault(line.partition(" ")[0], []).append(line)
     check_views(study)
+    check_corruptions(study)
     for key, lines in idle.items():
         setting = get_setting(key)
         usual = setting.get(RECIPES[study.recipe])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 
 from physjax.config import Config, ConfigError
 from physjax.data import DATASETS
@@ -47,9 +48,18 @@ def with_views(study: Study, record: StudyRecord, config: Config) -> StudyRecord
       UserError: the folder of the run is not here, or holds another run or no parameters.
     """
     assert study.tta is not None
+    found = evaluate(run_folder(record, config), tta=study.tta, data_dir=config.data.data_dir)
+    accuracies = {**record.test_accuracy_tta, study.tta: found.clean.accuracy}
+    return dataclasses.replace(record, test_accuracy_tta=accuracies)
+
+
+def run_folder(record: StudyRecord, config: Config) -> Path:
+    """The folder of a recorded run on this machine.
+
+    Raises:
+      UserError: it is not here, or holds another run.
+    """
     folder = RunFolder.of(config)
     if folder.read().epochs != record.epochs:
         raise RecordError(f"{folder.path} holds another run than the study's record")
-    found = evaluate(folder.path, tta=study.tta, data_dir=config.data.data_dir)
-    accuracies = {**record.test_accuracy_tta, study.tta: found.clean.accuracy}
-    return dataclasses.replace(record, test_accuracy_tta=accuracies)
+    return folder.path

@@ -13,7 +13,7 @@ from physjax.rules import LearningRule
 from physjax.rules.backprop import gradient_update
 
 if TYPE_CHECKING:
-    from physjax.train.step import Batch
+    from physjax.train.batch import Batch
 
 Part = Callable[[Any, "Batch", jax.Array], tuple[Any, jax.Array, Any]]
 """(running statistics, part of the batch, its number) -> gradients, logits [n / parts, K], and the

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from physjax.records import EpochRecord, Result
+from physjax.train.feed import streams
 from physjax.train.ledger import describe
 from physjax.train.progress import Display, format_seconds
 
@@ -126,10 +127,12 @@ class ShowProgress(Callback):
         setup, count = trainer.setup, trainer.device.hosts
         hosts = f"{count} hosts x " if count > 1 else ""
         how = f" ({setup.config.run.sharding})" if setup.shards > 1 else ""
+        streamed = ", streamed" if streams(trainer.config, trainer.dataset) else ""
         self._display.say(
             f"{setup.info.title}: {setup.train_size:,} training and {len(trainer.dataset.test):,} "
-            f"test images; {trainer.parameters:,} parameters; {hosts}{setup.shards // count} x "
-            f"{trainer.device.kind}{how}; compiled in {trainer.compile_seconds:.1f} s"
+            f"test images{streamed}; {trainer.parameters:,} parameters; {hosts}"
+            f"{setup.shards // count} x {trainer.device.kind}{how}; "
+            f"compiled in {trainer.compile_seconds:.1f} s"
         )
 
     def on_step(self, trainer: Trainer, metrics: Metrics) -> None:

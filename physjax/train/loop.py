@@ -19,6 +19,7 @@ from physjax.train.callbacks import Callback, ShowProgress
 from physjax.train.checkpoint_errors import check_path
 from physjax.train.choices import resolve_choices
 from physjax.train.diagnostics import LayerDiagnostics
+from physjax.train.gradients import GradientComparison
 from physjax.train.ledger import Stopwatch
 from physjax.train.origin import current_origin, identity
 from physjax.train.progress import Display
@@ -135,6 +136,8 @@ def fit(
 def _own_callbacks(config: Config, folder: RunFolder, display: Display) -> list[Callback]:
     """Those of every run."""
     own: list[Callback] = [LayerDiagnostics(), ShowProgress(display)]
+    if config.run.compare_gradients:
+        own.append(GradientComparison())
     if config.run.tracker != "none" and multihost.is_lead_host():
         own.append(TRACKERS[config.run.tracker](folder.path, config))
     return own

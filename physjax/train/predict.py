@@ -22,10 +22,18 @@ from jax.typing import ArrayLike
 
 from physjax.config import ConfigError
 from physjax.data import augment
+from physjax.data.lazy import Images
+from physjax.data.stream import in_order
 from physjax.nn.physics import DIAGNOSTICS
 from physjax.train.metrics import ClassificationMetrics, classification_metrics
 from physjax.train.setup import TrainSetup
-from physjax.train.sharding import compile_step, gathered, place, place_state, split
+from physjax.train.sharding import (
+    compile_step,
+    own_columns,
+    place_batches,
+    place_state,
+    whole_params,
+)
 
 Views = Literal["none", "mirror", "mirror+shift"]
 """What probabilities are averaged over: the image alone; both mirror images; those moved by a pixel
@@ -77,17 +85,19 @@ class Predictor:
         self.batch_size = -(-wanted // setup.shards) * setup.shards
         step = partial(predict_step, tta=tta, folded=folded)
         side = setup.info.image_size
-        example = np.zeros((self.batch_size, side, side, 3), np.uint8)
-        placed = place_state(setup, variables), place(setup, example)
-        self._call = compile_step(setup, step, *placed)
+        self._columns = own_columns(setup, np.arange(self.batch_size))
+        example = np.zeros((1, len(self._columns), side, side, 3), np.uint8)
+        placed = place_state(setup, variables), place_batches(setup, example)
+        self._call = compile_step(setup, step, *placed, batches=1)
 
-    def batches(self, images: npt.NDArray[np.uint8]) -> Iterator[ArrayLike]:
-        """uint8 [N, S, S, 3] on the devices, a batch at a time; copies fill up the last one."""
-        for start in range(0, len(images), self.batch_size):
-            batch = images[start : start + self.batch_size]
-            missing = self.batch_size - len(batch)
-            filled = np.pad(batch, ((0, missing), (0, 0), (0, 0), (0, 0)), mode="edge")
-            yield place(self._setup, filled)
+    def batches(self, images: Images) -> Iterator[ArrayLike]:
+        """uint8 [N, S, S, 3] on the devices, a batch at a time; copies fill up the last one.
+
+        Raises ImageError for an image that is streamed and cannot be read.
+        """
+        workers = self._setup.config.data.workers
+        for batch in in_order(images, self.batch_size, self._columns, workers):
+            yield place_batches(self._setup, batch[None])
 
     def log_probabilities(
         self,
@@ -139,20 +149,19 @@ def predict_step(
     Args:
       setup: of the run.
       variables: of the network.
-      images: uint8 [N, S, S, 3], N a multiple of the devices.
-      shard: which of `setup.programs` equal parts this program computes.
+      images: uint8 [n, S, S, 3], the part of the batch that this program computes.
+      shard: number of that part, of `setup.programs` equal ones.
       tta: views to average the probabilities over.
       folded: `variables` are those of the plain twin.
 
     Returns:
       (float32 [N, K], forces), the same on all devices.
     """
-    info, part = setup.info, images.shape[0] // setup.programs
-    own = split(setup, lax.dynamic_slice_in_dim(images, shard * part, part))
-    variables = gathered(setup, variables)
-    model = setup.model(folded)
+    del shard
+    info, model = setup.info, setup.model(folded)
+    variables = whole_params(setup, variables)
     scores, sown = [], []
-    for weight, seen in _views(own, tta):
+    for weight, seen in _views(images, tta):
         inputs = augment.preprocess(
             seen, setup.image_size, info.mean, info.std, setup.config.augment
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from physjax.config import Config, ConfigError
 from physjax.data import DatasetInfo
 from physjax.forces import ForceLaw
 from physjax.models import Classifier, build, first_layer, image_size
-from physjax.nn.connection import PLAIN
+from physjax.nn.connection import PLAIN, Connection
 from physjax.optimizers import make_schedule, path_mask
 from physjax.rules import LearningRule
 from physjax.train.accumulate import adds_up
@@ -87,6 +87,17 @@ class TrainSetup:
         """The mapped axis, over which programs sum; None where one program computes everything."""
         return AXIS if self.programs > 1 else None
 
+    def in_device_order(self, examples: Any) -> Any:
+        """[..., batch] as a batch lies on the devices: what the first one takes comes first.
+
+        Of a batch that is taken in parts that is a share of each, one after the other. So a part is
+        the same examples for any number of devices. `examples` is NumPy's or JAX's.
+        """
+        parts = examples.reshape(
+            *examples.shape[:-1], self.config.optim.accumulate, self.shards, -1
+        )
+        return parts.swapaxes(-3, -2).reshape(examples.shape)
+
     @property
     def image_size(self) -> int:
         return image_size(self.config.model)
@@ -100,8 +111,11 @@ class TrainSetup:
     def total_steps(self) -> int:
         return self.steps_per_epoch * self.config.optim.epochs
 
-    def model(self, folded: bool = False) -> Classifier:
-        """The network; `folded`: its plain twin, for the variables that `physjax.nn.fold` gives."""
+    def model(self, folded: bool = False, connection: Connection | None = None) -> Classifier:
+        """The network; `folded`: its plain twin, for the variables that `physjax.nn.fold` gives.
+
+        `connection` takes the place of the learning rule's.
+        """
         dtype = jnp.bfloat16 if self.config.run.precision == "bf16" else jnp.float32
         return build(
             self.config.model,
@@ -109,7 +123,7 @@ class TrainSetup:
             dtype=dtype,
             axis_name=self.axis_name,
             law="none" if folded else self.law,
-            connection=PLAIN if folded else self.rule.connection,
+            connection=PLAIN if folded else connection or self.rule.connection,
             remat=self.config.run.remat,
         )
 

@@ -83,15 +83,8 @@ def layout(setup: TrainSetup, state: T) -> T:
     return jax.tree.map(of, state)
 
 
-def split(setup: TrainSetup, batch: T) -> T:
-    """Inside a step: have each device compute its part of the batch, the first axis of `batch`."""
-    if setup.programs == setup.shards:
-        return batch
-    return lax.with_sharding_constraint(batch, NamedSharding(_mesh(setup), PartitionSpec(AXIS)))
-
-
-def by_device(setup: TrainSetup, function: Callable[..., T], batch: Any, *whole: Any) -> T:
-    """Inside a step: `function(batch, *whole)`, by each device for its part of the batch alone.
+def by_device(setup: TrainSetup, function: Callable[..., T], *batch: Any) -> T:
+    """Inside a step: `function(*batch)`, by each device for its part of the batch alone.
 
     XLA, left to split what gathers from images, would bring those of the whole batch to each.
 
@@ -99,37 +92,93 @@ def by_device(setup: TrainSetup, function: Callable[..., T], batch: Any, *whole:
       setup: of the run.
       function: treats every example by itself; the first axis of its results is the batch's.
       batch: arrays with the batch's axis first.
-      whole: arrays that each device has whole.
     """
     if setup.programs == setup.shards:
-        return function(batch, *whole)
-    parted, each = PartitionSpec(AXIS), PartitionSpec()
-    specs = (parted, *[each] * len(whole))
-    mapped = jax.shard_map(function, mesh=_mesh(setup), in_specs=specs, out_specs=parted)
-    return mapped(batch, *whole)
+        return function(*batch)
+    parted = PartitionSpec(AXIS)
+    return jax.shard_map(function, mesh=_mesh(setup), in_specs=parted, out_specs=parted)(*batch)
 
 
-def gathered(setup: TrainSetup, params: T) -> T:
+def whole_params(setup: TrainSetup, params: T) -> T:
     """Inside a step: the parameters whole on each device, and what is their gradient in parts."""
     if not is_parted(setup):
         return params
-    return jax.tree.map(partial(_gathered, setup), params)
+    return jax.tree.map(partial(_whole, setup), params)
 
 
 @partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _gathered(setup: TrainSetup, leaf: jax.Array) -> jax.Array:
+def _whole(setup: TrainSetup, leaf: jax.Array) -> jax.Array:
     return lax.with_sharding_constraint(leaf, NamedSharding(_mesh(setup), PartitionSpec()))
 
 
-def _gathered_forward(setup: TrainSetup, leaf: jax.Array) -> tuple[jax.Array, None]:
-    return _gathered(setup, leaf), None
+def _whole_forward(setup: TrainSetup, leaf: jax.Array) -> tuple[jax.Array, None]:
+    return _whole(setup, leaf), None
 
 
-def _gathered_backward(setup: TrainSetup, _: None, slope: jax.Array) -> tuple[jax.Array]:
+def _whole_backward(setup: TrainSetup, _: None, slope: jax.Array) -> tuple[jax.Array]:
     return (lax.with_sharding_constraint(slope, layout(setup, slope)),)
 
 
-_gathered.defvjp(_gathered_forward, _gathered_backward)
+_whole.defvjp(_whole_forward, _whole_backward)
+
+
+def own_columns(setup: TrainSetup, columns: np.ndarray) -> np.ndarray:
+    """Which images of a batch this host's devices take, in the order of :func:`place_batches`.
+
+    Args:
+      setup: of the run.
+      columns: all images of a batch, those of the first device first.
+    """
+    parts = columns.reshape(setup.shards, -1)
+    if setup.shards == 1:
+        return parts[0]
+    devices = _mesh(setup).devices
+    return parts[[d.process_index == jax.process_index() for d in devices]].ravel()
+
+
+def place_batches(setup: TrainSetup, arrays: T) -> T:
+    """Arrays [steps, n, ...], of the :func:`own_columns` of batches, on the devices of each."""
+    if setup.shards == 1:
+        return place(setup, arrays)
+    sharding, local = _of_batches(setup), setup.programs // jax.process_count()
+
+    def divided(array: np.ndarray) -> jax.Array:
+        parts = np.ascontiguousarray(_by_program(setup, array, local))
+        return jax.make_array_from_process_local_data(sharding, parts)
+
+    return jax.tree.map(divided, arrays)
+
+
+def compile_gather(
+    setup: TrainSetup, rows: Callable[[jax.Array, Any], jax.Array], *examples: Any
+) -> Callable[..., Any]:
+    """Compiled (arrays, order, step) -> what :func:`place_batches` gives of their `rows`.
+
+    Args:
+      setup: of the run.
+      rows: (order, step) -> int32 [steps, n], the rows of whole batches.
+      examples: arrays [N, ...], whole on each device; the order; the step.
+    """
+
+    def gather(arrays: Any, order: jax.Array, step: Any) -> Any:
+        wanted = _by_program(setup, rows(order, step), setup.programs)
+        return jax.tree.map(lambda array: array[wanted], arrays)
+
+    call = jax.jit(gather, out_shardings=_of_batches(setup) if setup.shards > 1 else None)
+    return call.lower(*examples).compile()
+
+
+def _of_batches(setup: TrainSetup) -> NamedSharding:
+    """How batches lie: under pmap parts of them come first, else [steps, n, ...]."""
+    axes = (None, AXIS) if setup.axis_name is None else (AXIS,)
+    return NamedSharding(_mesh(setup), PartitionSpec(*axes))
+
+
+def _by_program(setup: TrainSetup, array: Any, programs: int) -> Any:
+    """[steps, n, ...] -> [programs, steps, n / programs, ...]: pmap maps the leading axis."""
+    if setup.axis_name is None:
+        return array
+    return array.reshape(len(array), programs, -1, *array.shape[2:]).swapaxes(0, 1)
 
 
 # ---- compiling ----
@@ -140,46 +189,58 @@ def compile_step(
     step: Callable[..., Any],
     *examples: Any,
     repeat: int = 1,
+    batches: int = 0,
     donate: bool = False,
 ) -> Callable[..., Any]:
     """`step` compiled for arguments like `examples`, on setup.shards devices, over all hosts.
 
     A result that is built like the first argument, a state, lies where that does; any other is
-    whole on every device. `repeat` scans over as many steps in one call, and `donate` gives the
-    first argument's buffers to the result. `step` is told which part of the batch it computes by
-    `shard`: under pmap the one mapped argument, else 0.
+    whole on every device. Arguments are whole too, but for a state and the last `batches` of them,
+    which :func:`place_batches` has made: each step gets one batch of them, under pmap this
+    program's part of it. `repeat` scans over as many steps in one call, and `donate` gives the
+    first argument's buffers to the result. `step` is told which part of a batch it computes by
+    `shard`: under pmap the one other mapped argument, else 0.
     """
+    whole = len(examples) - batches
 
     def run(shard: jax.Array | int, first: Any, *rest: Any) -> Any:
+        fixed, parts = rest[: whole - 1], rest[whole - 1 :]
         if repeat == 1:
-            return step(setup, first, *rest, shard=shard)
+            return step(setup, first, *fixed, *(part[0] for part in parts), shard=shard)
         return lax.scan(
-            lambda carry, _: (step(setup, carry, *rest, shard=shard), None), first, length=repeat
+            lambda carry, each: (step(setup, carry, *fixed, *each, shard=shard), None),
+            first,
+            parts,
+            length=repeat,
         )[0]
 
     if setup.axis_name is not None:
-        return _mapped(setup, run, examples, donate)
+        return _mapped(setup, run, examples, batches, donate)
     one = partial(run, 0)
     lies: Any = None
     if setup.shards > 1:
         found, first = jax.eval_shape(one, *examples), examples[0]
         shapes = jax.tree.map(jnp.shape, (found, first))
         is_state = shapes[0] == shapes[1]
-        whole = NamedSharding(_mesh(setup), PartitionSpec())
-        lies = layout(setup, first) if is_state and is_parted(setup) else whole
+        everywhere = NamedSharding(_mesh(setup), PartitionSpec())
+        lies = layout(setup, first) if is_state and is_parted(setup) else everywhere
     jitted = jax.jit(one, donate_argnums=(0,) if donate else (), out_shardings=lies)
     return jitted.lower(*examples).compile()
 
 
 def _mapped(
-    setup: TrainSetup, run: Callable[..., Any], examples: tuple[Any, ...], donate: bool
+    setup: TrainSetup,
+    run: Callable[..., Any],
+    examples: tuple[Any, ...],
+    batches: int,
+    donate: bool,
 ) -> Callable[..., Any]:
-    """`run` under pmap: arguments and results are whole, unmapped arrays."""
+    """`run` under pmap: what comes out is whole and unmapped."""
     mesh = _mesh(setup)
     mapped = jax.pmap(
         run,
         axis_name=setup.axis_name,
-        in_axes=(0, *[None] * len(examples)),
+        in_axes=(0, *[None] * (len(examples) - batches), *[0] * batches),
         out_axes=None,
         # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
         devices=None if multihost.is_multihost() else mesh.devices.tolist(),

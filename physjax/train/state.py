@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import struct
 
+from physjax.data.lazy import Images
 from physjax.models import init_variables
 from physjax.train.setup import TrainSetup, stream_key
 from physjax.train.sharding import is_parted, layout, place_state
@@ -83,7 +84,7 @@ def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
     return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
 
 
-def init_state(setup: TrainSetup, images: np.ndarray | None = None) -> TrainState:
+def init_state(setup: TrainSetup, images: Images | None = None) -> TrainState:
     """The state before the first step, a pure function of the config and the images.
 
     Args:
@@ -108,7 +109,7 @@ def init_state(setup: TrainSetup, images: np.ndarray | None = None) -> TrainStat
     )
 
 
-def start_state(setup: TrainSetup, images: np.ndarray) -> TrainState:
+def start_state(setup: TrainSetup, images: Images | None) -> TrainState:
     """:func:`init_state` on the setup's devices, as `--sharding` has it there.
 
     Where each device has a part of it, none ever holds the whole; but a first layer that starts

@@ -15,17 +15,16 @@ from typing import Any, TypeVar
 import jax
 import jax.numpy as jnp
 import optax
-from flax import struct
 from jax import lax
 
-from physjax.data import augment
 from physjax.models import AUXILIARY, Classifier
 from physjax.nn.dropout import masks_of_batch
 from physjax.nn.taps import VOLTAGES
 from physjax.rules import Network, Outputs, Update
 from physjax.train.accumulate import in_parts
+from physjax.train.batch import Batch, select_batch
 from physjax.train.setup import TrainSetup, stream_key
-from physjax.train.sharding import by_device, gathered
+from physjax.train.sharding import whole_params
 from physjax.train.state import NEVER, Metrics, TrainState, as_variables
 
 T = TypeVar("T")
@@ -66,88 +65,19 @@ def _replaced(tree: Any, new: Any) -> Any:
     }
 
 
-class Batch(struct.PyTreeNode):
-    """This program's part of a training batch, of n examples.
-
-    Of a batch that is taken in parts every device has a share of each, and its shares one after the
-    other: a part is the same examples for any number of devices.
-    """
-
-    inputs: jax.Array
-    """float32 [n, S, S, 3], augmented and normalised."""
-    targets: jax.Array
-    """int32 [n]."""
-    mask: jax.Array
-    """bool [n]: False past the end of the training set."""
-    count: jax.Array
-    """Examples in the whole batch, over all shards."""
-
-
-def select_batch(
+def make_network(
     setup: TrainSetup,
     state: TrainState,
-    images: jax.Array,
-    labels: jax.Array,
-    order: jax.Array,
-    shard: jax.Array | int,
-) -> Batch:
-    """The batch that state.step names, augmented; arguments as in :func:`train_step`."""
-    size, parts = setup.config.optim.batch_size, setup.config.optim.accumulate
-    start = (state.step % setup.steps_per_epoch) * size
-    positions = start + jnp.arange(size)
-    rows = order[jnp.minimum(positions, setup.train_size - 1)]
-    alternate = setup.config.augment.alternate
-
-    def own(whole: jax.Array) -> jax.Array:
-        # [devices of a program, parts, examples] of the axes parts, programs, devices, examples.
-        axes = whole.reshape(parts, setup.programs, setup.shards // setup.programs, -1)
-        return lax.dynamic_index_in_dim(axes, shard, 1, keepdims=False).swapaxes(0, 1).ravel()
-
-    with jax.named_scope("augment"):
-        # Every device draws for the whole batch and keeps its part: the same for any device count.
-        draws = augment.draw(
-            stream_key(state.seed, "augment", state.step),
-            size,
-            setup.config.augment,
-            image_size=images.shape[1],
-            out_size=setup.image_size,
-            mirror=setup.info.mirror,
-            mirrored=_alternated(setup, state, rows) if alternate else None,
-        )
-
-    def prepared(mine: Any, images: jax.Array, labels: jax.Array) -> tuple[jax.Array, ...]:
-        draws, chosen, positions = mine
-        with jax.named_scope("augment"):
-            inputs = augment.apply(
-                draws,
-                images[chosen],
-                setup.config.augment,
-                setup.image_size,
-                setup.info.mean,
-                setup.info.std,
-            )
-        return inputs, labels[chosen], positions < setup.train_size
-
-    mine = jax.tree.map(own, (draws, rows, positions))
-    inputs, targets, mask = by_device(setup, prepared, mine, images, labels)
-    return Batch(inputs, targets, mask, count=jnp.minimum(size, setup.train_size - start))
-
-
-def _alternated(setup: TrainSetup, state: TrainState, rows: jax.Array) -> jax.Array:
-    """Of those rows, which are mirrored: a random half in even epochs, the others in odd ones."""
-    epoch = state.step // setup.steps_per_epoch
-    first = jax.random.bernoulli(stream_key(state.seed, "mirror", 0), shape=(setup.train_size,))
-    return first[rows] ^ (epoch % 2 == 1)
-
-
-def make_network(
-    setup: TrainSetup, state: TrainState, batch: Batch, first: jax.Array | int
+    batch: Batch,
+    first: jax.Array | int,
+    model: Classifier | None = None,
 ) -> Network:
     """What the learning rule sees: the network's loss on a share of the batch.
 
-    Its examples are the rows of the whole batch from `first` on.
+    Its examples are the rows of the whole batch from `first` on. `model` takes the place of the
+    setup's own.
     """
-    model = setup.model()
+    model = model or setup.model()
     dropout = jax.random.fold_in(stream_key(state.seed, "dropout", state.step), 0)
     smoothing = setup.config.optim.label_smoothing
 
@@ -156,7 +86,7 @@ def make_network(
         return jnp.sum(jnp.where(batch.mask, losses, 0.0)) / batch.count
 
     def run(model: Classifier, params: Any, perturbations: Any) -> tuple[Outputs, Any]:
-        whole = as_variables(gathered(setup, params), state.batch_stats)
+        whole = as_variables(whole_params(setup, params), state.batch_stats)
         with masks_of_batch(setup.config.optim.batch_size, first):
             logits, changed = model.apply(
                 {**whole, **perturbations},
@@ -220,14 +150,16 @@ def train_step(
     labels: jax.Array,
     order: jax.Array,
     shard: jax.Array | int = 0,
+    gathered: bool = False,
 ) -> TrainState:
     """One step of the learning rule and the optimiser on the batch that state.step names.
 
     `images` uint8 [N, H, W, 3] and `labels` int32 [N] are the whole training set, `order` int32
-    [N] that of the epoch. Of `setup.programs` equal parts of the batch this computes part `shard`;
+    [N] that of the epoch; `gathered`: they are those of this program's part of the batch already,
+    [n, H, W, 3] and [n]. Of `setup.programs` equal parts of the batch this computes part `shard`;
     gradients and metrics are summed over the mapped axis, so every program returns the same state.
     """
-    batch = select_batch(setup, state, images, labels, order, shard)
+    batch = select_batch(setup, state, images, labels, order, shard, gathered)
     update = _update(setup, state, batch, shard)
     with jax.named_scope("optimizer"):
         steps, opt_state = setup.optimizer().update(update.gradients, state.opt_state, state.params)

@@ -19,7 +19,7 @@ from physjax.errors import TIME_LIMIT, Interrupted, NotFinite
 from physjax.records import DeviceFacts, EpochRecord, RunFolder, RunRecord
 from physjax.train import multihost
 from physjax.train.callbacks import Callback, Callbacks
-from physjax.train.compiled import CompiledSteps, steps_per_call
+from physjax.train.compiled import CompiledSteps
 from physjax.train.journal import Journal
 from physjax.train.ledger import Ledger, Stopwatch
 from physjax.train.predict import Evaluation
@@ -81,8 +81,6 @@ class Trainer:
         self.compile_seconds, self.step_seconds, self.images_per_second = 0.0, 0.0, 0.0
         # A CPU's steps are long: to queue them ahead gains nothing and delays an answer to Ctrl-C.
         self._synchronous = jax.default_backend() == "cpu"
-        per_call = self.config.run.steps_per_call or steps_per_call(jax.default_backend())
-        self._per_call = min(per_call, setup.steps_per_epoch)
 
     @property
     def epochs(self) -> list[EpochRecord]:
@@ -98,6 +96,7 @@ class Trainer:
           UserError: the time limit came before anything could be saved.
         """
         with contextlib.ExitStack() as stack:
+            self._held = stack
             stack.callback(self.callbacks.close)
             self.journal = Journal(self.folder, self.log, self.config.run.checkpoint_minutes)
             stack.callback(self.journal.close)
@@ -132,10 +131,11 @@ class Trainer:
         self.callbacks.on_phase(self, "compiling")
         with self._spent.on("data"):
             self._steps = CompiledSteps(self.setup, self.dataset)
+            self._held.callback(self._steps.close)
         runtime.trim_memory()
         began = time.monotonic()
         with self._spent.on("compile"):
-            for _ in self._steps.compile(self.state, self._per_call):
+            for _ in self._steps.compile(self.state):
                 self.stop_if_signalled()
         self.compile_seconds = time.monotonic() - began
         runtime.trim_memory()
@@ -179,10 +179,11 @@ class Trainer:
         order = self._steps.shuffle(self.state.seed, self.epoch)
         synced, calls = began, 0
         while self.step < end:
-            # Fewer at the end, and after a resume within a call of several steps.
-            repeat = min(self._per_call, end - self.step)
+            repeat = self._steps.in_call(self.step)
+            with self._spent.on("data"):
+                batches = self._steps.next_batches(self.step, order, repeat)
             sent = time.perf_counter()
-            self.state = self._steps.train(self.state, order, repeat)
+            self.state = self._steps.train(self.state, order, batches, repeat)
             if self._synchronous:
                 jax.block_until_ready(self.state.step)
             self.step_seconds += time.perf_counter() - sent

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
 from physjax.data import augment
+from physjax.data.lazy import Images
 from physjax.models import first_layer
 from physjax.train.setup import TrainSetup
 
@@ -24,10 +25,12 @@ IMAGES = 1000
 """So many training images, the first ones, are looked at."""
 EPSILON = 5e-4
 _AT_ONCE = 50
+_BYTES = 256 << 20
+"""Of the patches that are looked at together: large images are taken fewer at a time."""
 
 
 def whiten_first_layer(
-    setup: TrainSetup, params: Mapping[str, Any], images: np.ndarray
+    setup: TrainSetup, params: Mapping[str, Any], images: Images
 ) -> dict[str, Any]:
     """`params` with the first layer's kernel made of the patches of `images`.
 
@@ -62,8 +65,9 @@ def _patch_covariance(setup: TrainSetup, images: np.ndarray, window: tuple[int, 
     )
     size = window[0] * window[1] * images.shape[-1]
     total, count = np.zeros((size, size)), 0
-    for start in range(0, len(images), _AT_ONCE):
-        seen = np.asarray(prepared(images[start : start + _AT_ONCE]))
+    at_once = max(1, min(_AT_ONCE, _BYTES // (8 * size * setup.image_size**2)))
+    for start in range(0, len(images), at_once):
+        seen = np.asarray(prepared(images[start : start + at_once]))
         # [N, H', W', 3, height, width] -> patches in the order of a kernel's height, width, 3.
         patches = sliding_window_view(seen, window, axis=(1, 2)).transpose(0, 1, 2, 4, 5, 3)
         flat = patches.reshape(-1, size).astype(np.float64)

@@ -131,6 +131,7 @@ def test_an_environment_that_cannot_be_is_said_in_one_line(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.exhaustive
 def test_an_inherited_backend_of_matplotlib_and_a_file_of_flags_do_no_harm(tmp_path: Path) -> None:
     flags = tmp_path / "flags"
     flags.write_text("--xla_cpu_multi_thread_eigen=true")

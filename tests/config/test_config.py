@@ -245,6 +245,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "run.tracker": "mlflow",
         "data.data_dir": "x",
         "data.cache_dir": "y",
+        "data.mode": "stream",
         "run.name": "z",
         "data.image_size": 64,
         "data.train_examples": 8,
@@ -315,7 +316,9 @@ def test_an_unknown_option_is_refused(capsys: pytest.CaptureFixture[str]) -> Non
 
 
 def test_an_unknown_recipe_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"'slow'.*fast, standard, speedrun, paper, smoke"):
+    with pytest.raises(
+        ConfigError, match=r"'slow'.*fast, standard, speedrun, settling, paper, smoke"
+    ):
         common.parse(["--recipe", "slow"])
 
 

@@ -17,6 +17,8 @@ from scipy import stats
 from physjax.config import RECIPES, AugmentConfig, ConfigError
 from physjax.data import augment
 
+pytestmark = pytest.mark.quick_compile
+
 MEAN, STD = (0.5, 0.4, 0.3), (0.25, 0.2, 0.1)
 PLAIN = AugmentConfig(crop="none", mirror=False, cutout=0)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from physjax.config import DataConfig
+from helpers import published
+from physjax.config import ConfigError, DataConfig, recipe, run_name
 from physjax.data import (
     DATASETS,
     DataError,
@@ -23,8 +25,10 @@ from physjax.data import (
     resolve,
 )
 from physjax.data.images import read_image
+from physjax.data.lazy import LazyImages
 from physjax.data.loading import is_own
 from physjax.records import DataFacts
+from physjax.study.design import Study, plan
 
 
 def picture(label: int, number: int, size: tuple[int, int] = (32, 32)) -> Image.Image:
@@ -125,7 +129,7 @@ def test_what_is_decoded_is_kept_until_a_file_changes(
 ) -> None:
     first = load(own(pets))
     with monkeypatch.context() as patch:
-        patch.setattr("physjax.data.image_folder.read_image", None)
+        patch.setattr("physjax.data.image_folder.decode_file", None)
         again = load(own(pets))
     np.testing.assert_array_equal(again.train.images, first.train.images)
     assert again.info == first.info
@@ -350,6 +354,30 @@ def test_any_data_set_that_tfds_prepared_works_by_its_name(
     assert load(config).info == info, "from the cache, without TFDS"
 
 
+@pytest.mark.parametrize("tfrecords", [0, 1, 4])
+@pytest.mark.parametrize("splits", [{"train": 9, "test": 4}, {"train": 9}], ids=["test", "none"])
+def test_what_tfds_prepared_can_be_streamed(
+    prepared: Callable[..., Path], splits: dict[str, int], tfrecords: int
+) -> None:
+    folder = prepared(splits)
+    if tfrecords:
+        published.to_tfrecord(folder / "shells" / "1.0.0", tfrecords)
+    wanted = load(own(folder, "shells", image_size=40))
+    for _ in range(2):  # what is found of them is remembered
+        found = load(own(folder, "shells", image_size=40, mode="stream"))
+        assert found.info == wanted.info
+        for one, other in ((found.train, wanted.train), (found.test, wanted.test)):
+            assert isinstance(one.images, LazyImages)
+            np.testing.assert_array_equal(one.images, other.images)
+            np.testing.assert_array_equal(one.labels, other.labels)
+    file = max((folder / "shells" / "1.0.0").glob("*-train.*record*"))
+    content = bytearray(file.read_bytes())
+    content[1000] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=r"record \d of .*shells-train.* cannot be read"):
+        np.asarray(found.train.images)
+
+
 def test_what_tfds_prepared_and_cannot_be_used_is_named(
     prepared: Callable[..., Path], tmp_path: Path
 ) -> None:
@@ -370,6 +398,47 @@ def test_what_tfds_prepared_and_cannot_be_used_is_named(
     prepared({"train": 4}, {"label": tfds.features.ClassLabel(num_classes=2)})
     with pytest.raises(DataError, match="has the features label, and not an image"):
         load(own(folder, "shells"))
+
+
+def test_configs_and_versions_are_named_after_a_slash(prepared: Callable[..., Path]) -> None:
+    """`name/config/version`, as `cifar10_corrupted/brightness_1`, of which only a test is there."""
+    folder = prepared({"test": 10})
+    home = folder / "shells"
+    (home / "white").mkdir()
+    (home / "1.0.0").rename(home / "white" / "1.0.0")
+    shutil.copytree(home / "white" / "1.0.0", home / "white" / "0.9.10")
+    (home / "white" / "1.0.0.incompleteABC").mkdir()
+    one = load(own(folder, "shells"))
+    assert (one.info.version, len(one.train), len(one.test)) == ("1.0.0", 8, 2)
+    assert "the split test alone: 2 images, a fifth of each class" in one.info.notice
+    shutil.copytree(home / "white", home / "black")
+    with pytest.raises(DataError, match=r"several configs in .*: name one of|name one of") as error:
+        load(own(folder, "shells"))
+    assert "shells has several configs in" in str(error.value)
+    assert str(error.value).endswith("name one of shells/black, shells/white")
+    for name, version in {"shells/white": "1.0.0", "shells/white/0.9.10": "0.9.10"}.items():
+        info = load(own(folder, name)).info
+        assert (info.name, info.title, info.version) == (name, name, version)
+        assert info.fingerprint == one.info.fingerprint
+    for name, there in {
+        "shells/grey": "shells/black, shells/white",
+        "shells/white/2.0.0": "shells/white/0.9.10, shells/white/1.0.0",
+    }.items():
+        with pytest.raises(DataError, match=rf"^{name} is not there .*; name one of {there}$"):
+            resolve(own(folder, name))
+    for name in ("shells/../shells", "/shells", "a/b/c/d"):
+        with pytest.raises(ConfigError, match=r"data\.0 is |data\.dataset is "):
+            own(folder, name)
+
+
+def test_a_run_of_a_config_has_a_folder_of_its_own() -> None:
+    config = recipe("fast").replace(data={"dataset": "cifar10_corrupted/blur_1"})
+    assert run_name(config) == "physics-cifar10_corrupted-blur_1-fast-seed0"
+    names = ("a/b", "a/c")
+    study = Study(models=("cnn",), laws=("none",), datasets=names, seeds=(0,))
+    assert [cell.name for cell in plan(study)] == ["cnn-none-a-b-seed0", "cnn-none-a-c-seed0"]
+    with pytest.raises(ConfigError, match="the same name, as '/' becomes '-'"):
+        plan(dataclasses.replace(study, datasets=("a/b", "a-b")))
 
 
 def test_a_record_says_what_images_were() -> None:

@@ -19,7 +19,8 @@ from physjax.config import DataConfig
 from physjax.data import DATASETS, DataError, load
 from physjax.data.preparing import encode_png
 from physjax.data.shards import read_shard
-from physjax.data.tfds_folder import data_folder, decode_pngs, find_prepared, read_prepared
+from physjax.data.tfds_folder import decode_pngs, find_prepared, read_prepared
+from physjax.data.tfds_layout import data_folder
 
 CIFAR10 = DATASETS["cifar10"]
 

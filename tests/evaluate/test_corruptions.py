@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, Images, corrupt
+from physjax.evaluate.corruptions import CORRUPTIONS, SEVERITIES, Images, corrupt, corrupt_parts
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +27,14 @@ def test_severity_grows_and_images_come_back_the_same(name: str, images: Images)
     assert all(c.dtype == np.uint8 and c.shape == images.shape for c in changed)
     np.testing.assert_array_equal(corrupt(images, name, 3), changed[2])
     np.testing.assert_array_equal(images, before)
+
+
+@pytest.mark.parametrize("at_once", [7, 40])
+def test_images_are_corrupted_alike_a_few_at_a_time(images: Images, at_once: int) -> None:
+    for name in CORRUPTIONS:
+        parts = list(corrupt_parts(images, name, 4, at_once))
+        assert [len(part) for part in parts[:-1]] == [at_once] * (len(parts) - 1)
+        np.testing.assert_array_equal(np.concatenate(parts), corrupt(images, name, 4))
 
 
 def test_noise_has_the_deviation_that_it_says() -> None:

@@ -17,6 +17,7 @@ from flax import linen as nn
 
 from helpers.exports import OWN
 from helpers.random_params import random_like
+from helpers.sampling import sampled
 from helpers.short import SHORT, cut
 from physjax.config import recipe
 from physjax.export import ExportError, PortableNetwork, network_of_run, onnx
@@ -77,7 +78,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("case", sampled(CASES, "alexnet", "resnet18", "cnn divisive", "cnn se"))
 def test_onnxruntime_gives_the_same_logits(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

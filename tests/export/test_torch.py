@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from helpers import docs
 from helpers.exports import OWN
 from helpers.random_params import random_like
 from physjax.config import recipe
-from physjax.export import ExportError, network_of_run, network_of_torch, read_torch
+from physjax.export import ExportError, network_of_run, network_of_torch, read_torch, write_export
 from physjax.export.network import PortableNetwork
 from physjax.export.torch import state_dict, write
 from physjax.train.setup import TrainSetup
@@ -128,7 +132,40 @@ def test_torchvision_loads_what_we_write(fields: dict[str, Any], tmp_path: Path)
 
 
 @pytest.mark.slow
-def test_pretrained_weights_with_torchvisions_start_are_taken_in(tmp_path: Path) -> None:
+@pytest.mark.parametrize("by", ["torchvision itself", "its layers written out"])
+def test_the_code_on_the_model_card(
+    by: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the real torchvision where it can be imported."""
+    if by == "torchvision itself":
+        try:
+            import torchvision  # noqa: F401
+        # A build for CUDA beside a PyTorch for CPUs: its operators are not registered.
+        except (ImportError, RuntimeError) as error:
+            pytest.skip(f"torchvision cannot be imported: {error}")
+    else:
+        models = types.ModuleType("torchvision.models")
+        models.alexnet = lambda num_classes: torchvision_alexnet(num_classes)  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, "torchvision", types.ModuleType("torchvision"))
+        monkeypatch.setitem(sys.modules, "torchvision.models", models)
+    network = portable()
+    _, card = write_export(network, "torch", tmp_path / "a.pth")
+    (code,) = re.findall(r"```python\n(.*?)```", card.read_text(encoding="utf-8"), re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype=np.uint8)
+    space: dict[str, Any] = {"images": images}
+    with torch.inference_mode():
+        exec(code, space)
+    wanted = network.predict(images)
+    np.testing.assert_allclose(
+        np.asarray(space["logits"].detach()), wanted, atol=1e-4 * max(1.0, np.abs(wanted).max())
+    )
+
+
+@pytest.mark.slow
+def test_pretrained_weights_with_torchvisions_start_are_taken_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     torch.manual_seed(0)
     network = torchvision_alexnet(1000)
     torch.save(network.state_dict(), tmp_path / "alexnet.pth")
@@ -140,6 +177,12 @@ def test_pretrained_weights_with_torchvisions_start_are_taken_in(tmp_path: Path)
     with torch.inference_mode():
         wanted = np.asarray(network(torch.from_numpy(np.ascontiguousarray(inputs))))
     np.testing.assert_allclose(found, wanted, atol=1e-5)
+    # As the docs say it.
+    (code,) = [block for block in docs.blocks("docs/export.md") if "network_of_torch" in block]
+    monkeypatch.chdir(tmp_path)
+    space: dict[str, Any] = {"images": images}
+    exec(code, space)
+    np.testing.assert_array_equal(space["logits"], found)
     back = state_dict(ours)
     for name, tensor in network.state_dict().items():
         np.testing.assert_array_equal(back[name], tensor.numpy(), err_msg=name)

@@ -17,6 +17,8 @@ from physjax.forces import LAWS, ForceLaw, LawError, check_law, get_law, neighbo
 from physjax.forces.neighborhood import exponential_weights, neighborhood_sum
 from physjax.nn.physics import PhysicsLayer
 
+pytestmark = pytest.mark.quick_compile
+
 # The channels of these lie on a line, as published.
 ON_A_LINE = ("lrn", "miller")
 RING_LAWS = [name for name in LAWS if name not in ON_A_LINE]

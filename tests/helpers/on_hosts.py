@@ -16,10 +16,11 @@ from jax import lax
 from physjax.cli import common
 from physjax.data import load
 from physjax.train import loop, multihost
+from physjax.train.batch import select_batch
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.sharding import compile_step, place, place_state
 from physjax.train.state import TrainState, init_state
-from physjax.train.step import select_batch, train_step
+from physjax.train.step import train_step
 from physjax.train.time_limit import TimeLimit
 
 

@@ -14,10 +14,11 @@ from jax import lax
 
 from physjax import data
 from physjax.config import RECIPES, Config
+from physjax.train.batch import select_batch
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.sharding import compile_step, place, place_state
 from physjax.train.state import Metrics, TrainState, init_state
-from physjax.train.step import select_batch, train_step
+from physjax.train.step import train_step
 
 SMALL = {"name": "cnn", "law": "ring", "width": 0.1, "algorithm": "direct"}
 
@@ -93,6 +94,7 @@ def batch_digests(setup: TrainSetup, dataset: data.Dataset, steps: Iterable[int]
     order = place(setup, np.arange(size, dtype=np.int32))
     select = compile_step(setup, batch, state, images, rows, order)
     mean, std = np.array(setup.info.mean), np.array(setup.info.std)
+    in_batch = np.argsort(setup.in_device_order(np.arange(setup.config.optim.batch_size)))
     digests, of = [], -1
     for step in steps:
         if step // setup.steps_per_epoch != of:
@@ -100,7 +102,8 @@ def batch_digests(setup: TrainSetup, dataset: data.Dataset, steps: Iterable[int]
             shuffled = np.asarray(shuffle(setup.config.run.seed, of, size), np.int32)
             order = place(setup, shuffled)
         at = state.replace(step=place(setup, np.int32(step)))
-        chosen, inputs = jax.tree.map(np.asarray, select(at, images, rows, order))
+        found = jax.tree.map(np.asarray, select(at, images, rows, order))
+        chosen, inputs = (array[in_batch] for array in found)
         pixels = np.rint(255 * (inputs * std + mean)).astype(np.uint8)
         digests.append(hashlib.sha256(chosen.tobytes() + pixels.tobytes()).hexdigest())
     return digests

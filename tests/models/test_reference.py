@@ -19,13 +19,15 @@ from flax import linen as nn
 
 from helpers.compiling import QUICK
 from helpers.random_params import random_like
+from helpers.sampling import sampled
 from helpers.short import cut
 from physjax.config import RECIPES, ModelConfig
 from physjax.data import DATASETS, DatasetInfo, augment
 from physjax.models import MODELS, build
+from physjax.train.batch import select_batch
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.state import init_state
-from physjax.train.step import select_batch, train_step
+from physjax.train.step import train_step
 
 torch = pytest.importorskip("torch", reason="PyTorch is missing: install the extra `bench`")
 reference = pytest.importorskip("helpers.torch_reference")
@@ -152,6 +154,7 @@ def leaves(params: Any) -> list[tuple[tuple[str, str], np.ndarray]]:
     ]
 
 
+@pytest.mark.exhaustive
 def test_twenty_steps_of_the_papers_recipe_are_pytorchs_ones() -> None:
     """The real train step and what it makes of its images, half as wide, without dropout.
 
@@ -270,11 +273,14 @@ LAWS = {"cifar": ("divisive",), "imagenet": ("ring",)}
 
 @pytest.mark.parametrize(
     ("name", "size", "norm", "side", "short", "law"),
-    [
-        (*case, law)
-        for case in CASES
-        for law in (("none", "ring", "divisive") if case[0] == "cnn" else LAWS[case[1]])
-    ],
+    sampled(
+        [
+            (*case, law)
+            for case in CASES
+            for law in (("none", "ring", "divisive") if case[0] == "cnn" else LAWS[case[1]])
+        ],
+        *("cnn", "alexnet", "densenet"),
+    ),
     ids=lambda v: v if isinstance(v, str) else "",
 )
 def test_every_base_has_pytorchs_gradients(

@@ -10,6 +10,8 @@ from physjax.config import ModelConfig
 from physjax.models import build, image_size
 from physjax.models.summary import layer_table, summary
 
+pytestmark = pytest.mark.quick_compile
+
 
 @pytest.mark.parametrize("name", ["cnn", "googlenet", "densenet"])
 def test_layers_add_up_and_running_statistics_are_not_among_the_parameters(name: str) -> None:

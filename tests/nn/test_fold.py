@@ -8,11 +8,14 @@ import numpy as np
 import pytest
 from jax import export
 
+from helpers.sampling import sampled
 from helpers.short import SHORT, build_short, cut
 from physjax.config import ModelConfig
 from physjax.forces import LAWS, ForceLaw
 from physjax.models import build, init_variables
 from physjax.nn.fold import fold, foldable
+
+pytestmark = pytest.mark.quick_compile
 
 
 def random_variables(config: ModelConfig) -> dict:
@@ -61,7 +64,10 @@ def _without_force(variables: dict) -> dict:
 
 
 @pytest.mark.parametrize(
-    ("base", "law"), list(zip(SHORT, ["ring", "spring"] * (len(SHORT) // 2), strict=True))
+    ("base", "law"),
+    sampled(
+        zip(SHORT, ["ring", "spring"] * (len(SHORT) // 2), strict=True), "resnet20", "densenet"
+    ),
 )
 def test_every_base_folds(base: str, law: str, monkeypatch: pytest.MonkeyPatch) -> None:
     cut(monkeypatch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
 from typing import Any
 
@@ -13,12 +14,16 @@ from flax import linen as nn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from physjax.config import ModelConfig
 from physjax.forces import LAWS, neighbor_sum
+from physjax.models import build, init_variables
 from physjax.nn.conv import Conv
 from physjax.nn.dense import Dense
 from physjax.nn.initializers import dirac_kernel_init, torch_bias_init, torch_kernel_init
 from physjax.nn.physics import PhysicsLayer
 from physjax.ops.pool import max_pool
+
+pytestmark = pytest.mark.quick_compile
 
 NORM = partial(nn.BatchNorm, momentum=0.9, epsilon=1e-5)
 
@@ -251,6 +256,16 @@ def test_a_dirac_start_passes_the_first_channels_on() -> None:
     y = layer.apply({"params": {"kernel": kernel, "bias": jnp.zeros(6)}}, images)
     np.testing.assert_allclose(y[..., :4], images, atol=1e-6)
     assert np.abs(y[..., 4:]).max() > 0.1
+
+
+def test_a_uniform_start_lies_within_one_over_the_root_of_the_fan_in() -> None:
+    config = ModelConfig(name="vgg5", norm="none", kernel_start="uniform", width=0.1)
+    params = init_variables(build(config, 10), jax.random.key(0), 32)["params"]
+    assert len(params) == 6
+    for layer in params.values():
+        fan_in = math.prod(layer["kernel"].shape[:-1])
+        for values in layer["kernel"], layer["bias"]:
+            assert 0.5 < np.abs(values).max() * fan_in**0.5 <= 1
 
 
 @pytest.mark.parametrize("first", [True, False])

@@ -14,6 +14,8 @@ from physjax.optimizers import get_optimizer, kernel_mask, make_schedule
 from physjax.optimizers.masks import convolution_bias_mask
 from physjax.train.choices import resolve_choices
 
+pytestmark = pytest.mark.quick_compile
+
 
 def made(name: str, config: OptimConfig, **own: float) -> optax.GradientTransformation:
     chosen = get_optimizer(name).configured(own)
@@ -138,6 +140,16 @@ def test_muon_orthogonalises_kernels_and_leaves_the_rest_to_sgd() -> None:
     inner = left.T @ moved @ right.T
     assert np.all((np.diag(inner) > 0.6) & (np.diag(inner) < 1.3))
     np.testing.assert_allclose(inner - np.diag(np.diag(inner)), 0, atol=1e-4)
+
+
+def test_muon_turns_kernels_by_less_where_there_are_more_steps() -> None:
+    params, gradient = random_params(), random_params(1)
+    lengths = []
+    for size, own in ((2000, {}), (500, {}), (500, {"rate": 0.24})):
+        optimizer = made("muon", OptimConfig(**CONSTANT, batch_size=size), renew=False, **own)
+        steps, _ = optimizer.update(gradient, optimizer.init(params), params)
+        lengths.append(float(jnp.linalg.norm(steps["conv"]["kernel"])))
+    np.testing.assert_allclose(lengths, [lengths[0], lengths[0] / 2, lengths[0]], rtol=1e-5)
 
 
 def test_muon_keeps_the_length_of_filters_that_a_norm_follows() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
-from collections.abc import Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -25,7 +23,6 @@ pytestmark = pytest.mark.quick_compile
 
 ROOT = Path(__file__).resolve().parents[2]
 STUDY = ROOT / "results" / "studies" / "alexnet_cifar10"
-CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 RUN_TABS = ["Overview", "Curves", "Classes", "Mistakes", "Forces", "Filters", "Config"]
 STUDY_TABS = ["Overview", "Tables", "Differences", "Curves", "Forces"]
 
@@ -138,24 +135,6 @@ def test_the_page_needs_nothing_outside_itself(page: Path, run: Path) -> None:
     assert len(charts) > 15
     for chart in charts:
         assert json.loads(chart)["data"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    if CHROMIUM is None or DRIVER is None:
-        pytest.skip("no chromium: apt-get install chromium chromium-driver brings it")
-    webdriver = pytest.importorskip("selenium.webdriver")
-    from selenium.webdriver.chrome.service import Service
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(word)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Service(DRIVER))
-    driver.set_script_timeout(300)
-    yield driver
-    driver.quit()
 
 
 def shown(browser: Any, selector: str) -> list[Any]:

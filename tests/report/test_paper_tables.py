@@ -17,7 +17,8 @@ from scipy import stats
 
 from helpers import studies
 from physjax.config import RECIPES
-from physjax.report.frames import arm_frame, difference_frame, judged, study_frames
+from physjax.report.comparison import arm_frame, difference_frame
+from physjax.report.frames import judged, study_frames
 from physjax.report.paper import TABLES, has_the_papers_images, paper_frame, published
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyFolder, StudyRecord

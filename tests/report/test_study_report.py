@@ -18,12 +18,15 @@ from physjax import plotting
 from physjax.config import RECIPES
 from physjax.records import RecordError
 from physjax.report import figures
-from physjax.report.frames import StudyFrames, arm_frame, difference_frame, study_frames
+from physjax.report.comparison import arm_frame, difference_frame
+from physjax.report.frames import StudyFrames, study_frames
 from physjax.report.paper import is_the_papers
 from physjax.report.study import report_study
 from physjax.report.tables import latex_float
 from physjax.study.design import Cell, Study, plan
 from physjax.study.folder import StudyFolder
+
+pytestmark = pytest.mark.quick_compile
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -17,6 +17,8 @@ from physjax.resistive.linear_system import linear_system
 from physjax.resistive.network import Floats, Graph
 from physjax.resistive.states import Nudge, drops, solve_states
 
+pytestmark = pytest.mark.quick_compile
+
 Held = dict[int, float]
 Case = tuple[Graph, Floats, Held, Held]
 

@@ -18,6 +18,8 @@ from physjax.resistive.presets import RuleName
 from physjax.resistive.rules import Rule
 from physjax.resistive.runner import PresetOptions, run_preset
 
+pytestmark = pytest.mark.quick_compile
+
 FREE, CLAMPED = np.array([[0.5], [0.2], [0.1]]), np.array([[0.4], [-0.3], [0.1]])
 ROOT = Path(__file__).parents[2]
 

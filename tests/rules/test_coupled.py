@@ -16,6 +16,8 @@ from physjax.nn.physics import PhysicsLayer
 from physjax.nn.taps import PERTURBATIONS, VOLTAGES, zero_perturbations
 from physjax.rules.coupled import COUPLED, moved_resistances, squared_drop_changes
 
+pytestmark = pytest.mark.quick_compile
+
 
 @pytest.fixture(scope="module")
 def noise() -> Any:

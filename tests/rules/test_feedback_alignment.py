@@ -19,6 +19,8 @@ from physjax.nn.physics import PhysicsLayer
 from physjax.rules import RULES
 from physjax.train.loop import fit
 
+pytestmark = pytest.mark.quick_compile
+
 CONNECTION = RULES["feedback-alignment"].connection
 
 

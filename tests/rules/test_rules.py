@@ -9,13 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from helpers.steps import assert_close, configure, run_steps, without_ties
+from helpers.sampling import sampled
+from helpers.steps import configure, states_of, without_ties
 from physjax.config import ConfigError, ModelConfig
 from physjax.models import MODELS, build, init_variables
 from physjax.nn.fold import fold
 from physjax.nn.taps import VOLTAGES
 from physjax.rules import RULES, get_rule
 from physjax.train.loop import resolve
+
+pytestmark = pytest.mark.quick_compile
 
 
 @pytest.fixture(scope="module")
@@ -55,10 +58,19 @@ def test_a_rule_says_what_it_is(name: str) -> None:
     assert rule.source
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", sampled(RULES, "equilibrium-propagation", "coupled"))
 def test_a_rule_does_the_same_on_one_device_and_on_four(name: str, noise: Any) -> None:
-    one, four = (run_steps(with_rule(name), noise, shards, 2) for shards in (1, 4))
-    assert_close(one.params, four.params, rtol=1e-4, atol=1e-5)
+    """Of how far each parameter has gone, rounding may make a hundredth."""
+    (start, *_, one), (*_, four) = (
+        states_of(with_rule(name), noise, shards, 2) for shards in (1, 4)
+    )
+
+    def same(path: Any, before: Any, a: Any, b: Any) -> None:
+        assert np.linalg.norm(a - b) <= 1e-2 * np.linalg.norm(a - before) + 1e-7, path
+
+    jax.tree_util.tree_map_with_path(same, start.params, one.params, four.params)
+    still = jax.tree.map(np.array_equal, start.params, one.params)
+    assert not all(jax.tree.leaves(still))
 
 
 @pytest.mark.parametrize(
@@ -83,7 +95,7 @@ def test_exactly_the_layers_that_see_the_image_hold_it(model: str, size: str) ->
     assert len(narrow) == 1
 
 
-@pytest.mark.parametrize("name", RULES)
+@pytest.mark.parametrize("name", sampled(RULES, "coupled", "channel-resistances"))
 def test_a_rules_parameters_fold_away(name: str) -> None:
     connection = RULES[name].connection
     config = ModelConfig(name="cnn", width=0.25)

@@ -101,3 +101,13 @@ def test_a_result_without_what_is_needed_predicts_nothing() -> None:
     made = studies.result(0.5, 0.5)
     result = dataclasses.replace(made, data=dataclasses.replace(made.data, examples={}))
     assert CostModel([(config(), result)], studies.MACHINE).estimate(config()).seconds is None
+
+
+def test_a_rule_that_settles_costs_what_its_own_runs_did() -> None:
+    settling = config().replace(rule={"update_rule": "equilibrium-propagation"})
+    costs = CostModel([(config(), studies.result(0.5, 0.5))], studies.MACHINE)
+    assert costs.estimate(settling).seconds is None
+    costs.add(settling, studies.result(0.5, 0.5, wall_seconds=81.0))
+    assert costs.estimate(config()).seconds == pytest.approx(11.0)
+    assert costs.estimate(settling.replace(rule={"beta": 0.1})).seconds == pytest.approx(81.0)
+    assert costs.estimate(settling.replace(rule={"scheme": "random"})).seconds is None

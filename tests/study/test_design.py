@@ -71,7 +71,7 @@ def test_a_models_own_fields_stand_above_those_of_all_and_an_arms_above_both() -
         ({"models": ("../evil",)}, r"models\.0 is '\.\./evil'"),
         (
             {"recipe": "haste"},
-            r"no recipe 'haste'; there are fast, standard, speedrun, paper, smoke",
+            r"no recipe 'haste'; there are fast, standard, speedrun, settling, paper, smoke",
         ),
         ({"laws": ("default",)}, "a law is named"),
         ({"datasets": ("auto",)}, "'auto', which may mean something else"),

@@ -270,7 +270,7 @@ def command(folder: Path, shard: str) -> subprocess.Popen[str]:
     )
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_two_shards_of_which_one_is_killed_make_every_run_once(tmp_path: Path) -> None:
     """The commands; the first is killed in the middle of a run, which the second goes on with."""
     first, second = command(tmp_path, "1/2"), command(tmp_path, "2/2")

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers import studies
+from physjax.config import RECIPES
 from physjax.records import RecordError, RunRecord
 from physjax.study.design import Cell, plan
 from physjax.study.folder import StudyFolder, strip_machine_paths
@@ -24,7 +25,7 @@ def test_records_come_back_as_they_were(tmp_path: Path) -> None:
     lost = studies.failed(grid, Cell("cnn", "none", "digits", 0))
     folder.write(ended)
     folder.write(lost)
-    assert folder.read_study() == grid
+    assert plan(folder.read_study()) == plan(grid)
     assert list(folder.read(plan(grid)).values()) == [lost, ended]
     assert folder.record_file(RING) == tmp_path / "s" / "records" / "cnn-ring-digits-seed1.json"
 
@@ -43,18 +44,36 @@ def test_a_record_tells_nothing_of_the_machines_folders() -> None:
     assert kept.config == made.config
 
 
+def test_records_outlive_a_change_of_their_recipe(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder says what the recipe's values were; the grid that names it is another one now."""
+    grid, folder = studies.study(), StudyFolder(tmp_path / "s")
+    folder.open(grid)
+    made = studies.record(grid, RING, 0.9, 0.8)
+    folder.write(made)
+    before = plan(grid)
+    other = RECIPES[grid.recipe].replace(optim={"momentum": 0.5}, augment={"mirror": False})
+    monkeypatch.setitem(RECIPES, grid.recipe, other)
+    stored = plan(folder.read_study())
+    assert stored == before
+    assert folder.read(stored) == {RING: made}
+    with pytest.raises(RecordError, match=r"another config \(.*optim\.momentum: 0\.9 -> 0\.5"):
+        folder.open(grid)
+
+
 def test_a_grid_may_grow_but_not_change(tmp_path: Path) -> None:
     folder = StudyFolder(tmp_path / "s")
     folder.open(studies.study())
     larger = studies.study(models=("cnn", "alexnet"), seeds=(0, 1, 2, 3))
     folder.open(larger)
-    assert folder.read_study() == larger
+    assert plan(folder.read_study()) == plan(larger)
     with pytest.raises(RecordError, match="the run alexnet-none-digits-seed0, which is not in"):
         folder.open(studies.study())
     longer = dataclasses.replace(larger, config={"optim": {"epochs": 9}})
     with pytest.raises(RecordError, match=r"optim\.epochs: 2 -> 9 .*choose another --name"):
         folder.open(longer)
-    assert folder.read_study() == larger
+    assert plan(folder.read_study()) == plan(larger)
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ from physjax.study.paths import Paths
 from physjax.study.runner import run_study
 from physjax.study.status import validate
 
+pytestmark = pytest.mark.quick_compile
+
 RING = Cell("cnn", "ring", "digits", 0)
 
 

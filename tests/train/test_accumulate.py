@@ -16,9 +16,9 @@ from physjax.config import ConfigError, ModelConfig, run_name
 from physjax.models import MODELS, build
 from physjax.train import step
 from physjax.train.accumulate import in_parts
+from physjax.train.batch import Batch
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.state import init_state
-from physjax.train.step import Batch
 
 pytestmark = pytest.mark.quick_compile
 
@@ -170,7 +170,9 @@ def test_parts_in_a_loop_take_the_memory_of_one(
     """Of temporary arrays, as the compiler plans them on any device."""
     sizes = []
     for parts in (1, 4):
-        monkeypatch.setattr(step, "in_parts", lambda *a, unroll: in_parts(*a, unroll=not unroll))
+        monkeypatch.setattr(
+            step, "in_parts", lambda *a, unroll, **b: in_parts(*a, unroll=not unroll, **b)
+        )
         config = configure(model={"width": 0.25}, optim={"batch_size": 200, "accumulate": parts})
         setup = TrainSetup(config, noise.info, len(noise.train.labels))
         arguments = (noise.train.images, noise.train.labels, shuffle_indices(0, 0, 200))

@@ -137,6 +137,18 @@ def test_killed_and_stopped_hosts_go_on_to_the_same_end_bit_for_bit(tmp_path: Pa
     assert_same(folder.path, whole.path)
 
 
+@pytest.mark.slow
+def test_each_host_reads_its_own_images_and_all_end_as_with_those_on_the_devices(
+    tmp_path: Path,
+) -> None:
+    for mode in ("device", "stream"):
+        words = (*WORDS, "--data-mode", mode, "--holdout", "0.1")
+        with hosts(*TRAIN, *words, "--runs-dir", str(tmp_path / mode)) as processes:
+            (talk, _), _ = ends(processes, 0, 0)
+        assert ("images, streamed; " in talk) == (mode == "stream")
+    assert_same(tmp_path / "stream" / "run", tmp_path / "device" / "run")
+
+
 def test_a_time_limit_that_one_host_sees_first_stops_both_at_one_step(tmp_path: Path) -> None:
     with hosts(*CHILD, "limit", "600", *WORDS, "--runs-dir", str(tmp_path)) as processes:
         outputs = ends(processes, 143, 143)

@@ -12,18 +12,15 @@ from typing import Any
 
 import pytest
 
-from helpers import studies
+from helpers import docs, studies
+from helpers.plugins import forget
 from helpers.steps import configure
 from physjax.cli import common, options
 from physjax.cli import study as study_command
 from physjax.config import ConfigError
-from physjax.data import DATASETS
 from physjax.evaluate.robustness import evaluate
 from physjax.forces import LAWS, get_law
-from physjax.models import MODELS
-from physjax.optimizers import OPTIMIZERS
 from physjax.records.provenance import OriginError
-from physjax.rules import RULES
 from physjax.study.design import plan
 from physjax.study.files import read_toml, to_toml
 from physjax.study.folder import StudyFolder
@@ -34,9 +31,7 @@ from physjax.train.plugins import load_plugins
 
 pytestmark = pytest.mark.quick_compile
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "plugins.md"
-BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.DOTALL)
-LAW, RULE, OPTIMIZER, BASE, DATA = BLOCKS
+LAW, RULE, OPTIMIZER, BASE, DATA = docs.blocks("docs/plugins.md")
 
 
 @pytest.fixture(autouse=True)
@@ -51,17 +46,6 @@ def _as_before(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             sys.modules[name].__file__
         ):
             del sys.modules[name]
-
-
-def forget() -> None:
-    """What a process that starts anew does not know."""
-    for module in (plugin.module for plugin in plugins._LOADED.values()):
-        sys.modules.pop(module.__name__, None)
-        for table in (LAWS, RULES, OPTIMIZERS, MODELS, DATASETS):
-            for thing in table.objects(module):
-                if thing.name not in table._own:
-                    table.pop(thing.name, None)
-    plugins._LOADED.clear()
 
 
 def write(folder: Path, name: str, text: str) -> str:

@@ -68,6 +68,7 @@ def test_the_job_files_are_accepted(here: Cluster, name: str) -> None:
     assert re.search(r"Job \d+ to start at", done.stderr)
 
 
+@pytest.mark.exhaustive
 def test_told_and_preempted_and_queued_again_it_ends_bit_for_bit(
     here: Cluster, tmp_path: Path
 ) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from helpers.runs import configure
+from helpers.sampling import sampled
 from physjax.errors import UserError
 from physjax.records import EpochRecord, RunFolder
 from physjax.train.callbacks import Callback
@@ -119,7 +120,7 @@ READERS: dict[str, Callable[[Path], dict[int, dict[str, float]]]] = {
 # What the packages warn of is theirs.
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
 @pytest.mark.filterwarnings("ignore::ResourceWarning")
-@pytest.mark.parametrize("name", list(TRACKERS))
+@pytest.mark.parametrize("name", sampled(TRACKERS, "tensorboard"))
 def test_a_tracker_holds_every_epoch_of_a_run_that_went_on(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -19,6 +19,8 @@ from physjax.train.setup import TrainSetup
 from physjax.train.state import init_state
 from physjax.train.step import train_step
 
+pytestmark = pytest.mark.quick_compile
+
 
 def digits() -> data.Dataset:
     return data.load(RECIPES["smoke"].data)

@@ -84,7 +84,7 @@ def differences(frame: pd.DataFrame, by: str) -> go.Figure:
     """Paired differences with their 95 % t intervals, in percentage points.
 
     Args:
-        frame: of :func:`physjax.report.frames.difference_frame`.
+        frame: of :func:`physjax.report.comparison.difference_frame`.
         by: what the study judges by.
     """
     several = frame["dataset"].nunique() > 1

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from physjax.report.frames import StudyFrames, difference_frame, judged
+from physjax.report.comparison import difference_frame
+from physjax.report.frames import StudyFrames, judged
 from physjax.report.html import charts, study_charts
 from physjax.report.html.panel import chart, heading, joined, paragraph
 from physjax.report.physics import LABELS
