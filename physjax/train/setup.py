@@ -36,6 +36,11 @@ def shuffle_indices(seed: jax.Array | int, epoch: jax.Array | int, size: int) ->
     return jax.random.permutation(stream_key(seed, "shuffle", epoch), size)
 
 
+def _divisor(batch: int, most: int) -> int:
+    """The largest number of devices, at most `most`, that a batch divides over."""
+    return next(count for count in range(most, 0, -1) if batch % count == 0)
+
+
 @dataclass(frozen=True)
 class TrainSetup:
     """What a step needs and does not change: the config, the data's facts, and the devices."""
@@ -50,14 +55,15 @@ class TrainSetup:
         batch, n = self.config.optim.batch_size, self.train_size
         if batch % self.shards:
             raise ConfigError(
-                f"a batch of {batch} does not divide over {self.shards} devices; choose "
-                f"--batch-size {batch // self.shards * self.shards or self.shards} or --devices"
+                f"a batch of {batch} does not divide over {self.shards} devices; choose --devices "
+                f"{_divisor(batch, self.shards)} (on several hosts, fewer of them), which makes "
+                f"the same run, or --batch-size {batch // self.shards * self.shards or self.shards}"
             )
         parts = self.config.optim.accumulate
         if batch % (self.shards * parts):
             raise ConfigError(
                 f"a batch of {batch} does not divide over {self.shards} devices in {parts} parts "
-                "each; choose another --batch-size or --accumulate"
+                "each; choose fewer --devices, or another --batch-size or --accumulate"
             )
         if parts > 1 and not adds_up(self.rule):
             raise ConfigError(

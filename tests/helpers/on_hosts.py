@@ -2,66 +2,50 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
-from jax import lax
 
+from helpers.limits import UpAt
+from helpers.steps import batch_digests
 from physjax.cli import common
 from physjax.data import load
-from physjax.train import loop, multihost
-from physjax.train.batch import select_batch
+from physjax.train import loop, multihost, sharding
 from physjax.train.setup import TrainSetup, shuffle_indices
-from physjax.train.sharding import compile_step, place, place_state
-from physjax.train.state import TrainState, init_state
+from physjax.train.sharding import compile_step, place
+from physjax.train.state import start_state
 from physjax.train.step import train_step
 from physjax.train.time_limit import TimeLimit
 
 
-def first_steps(words: tuple[str, ...], shards: int) -> dict[str, np.ndarray[Any, Any]]:
-    """The first batches of a run's second epoch and its first losses, on `shards` devices.
+def first_steps(
+    words: Sequence[str], shards: int, way: str = "pmap", losses: int = 2
+) -> dict[str, list[Any]]:
+    """What a run's first steps take and give, on `shards` devices.
 
-    `rows` int [steps, batch] are the rows of the training set, `inputs` the augmented images
-    [steps, batch, S, S, 3], and `losses` [2] the mean loss after one step and after two.
+    `batches` are digests of twenty batches, and `losses` the mean losses after one step, two, ...
     """
-    config = common.parse(words).config
+    config = common.parse(words).config.set("run.sharding", way)
     dataset = load(config.data)
     size = len(dataset.train.labels)
     setup = TrainSetup(config, dataset.info, size, shards)
-    state = place_state(setup, init_state(setup))
-    images, labels, numbers, order = place(
-        setup,
-        (
-            dataset.train.images,
-            dataset.train.labels,
-            np.arange(size, dtype=np.int32),
-            shuffle_indices(0, 1, size),
-        ),
-    )
-
-    def batch(setup: TrainSetup, state: TrainState, *data: jax.Array, shard: jax.Array) -> Any:
-        chosen = select_batch(setup, state, *data, shard)
-        assert setup.axis_name is not None
-        return lax.all_gather((chosen.targets, chosen.inputs), setup.axis_name, tiled=True)
-
-    select = compile_step(setup, batch, state, images, numbers, order)
-    picked = []
-    for step in range(3):
-        at = state.replace(step=place(setup, np.int32(setup.steps_per_epoch + step)))
-        picked.append(jax.tree.map(np.array, select(at, images, numbers, order)))
-    train = compile_step(setup, train_step, state, images, labels, order)
-    losses = []
-    for _ in range(2):
-        state = train(state, images, labels, order)
-        losses.append(float(np.array(state.metrics.loss_sum)) / float(state.metrics.count))
-    rows, inputs = zip(*picked, strict=True)
-    return {"rows": np.stack(rows), "inputs": np.stack(inputs), "losses": np.array(losses)}
+    batches, seen = batch_digests(setup, dataset, range(20)), []
+    if losses:
+        state = start_state(setup, dataset.train.images)
+        order = shuffle_indices(0, 1, size)
+        arrays = place(setup, (dataset.train.images, dataset.train.labels, order))
+        train = compile_step(setup, train_step, state, *arrays)
+    for _ in range(losses):
+        state = train(state, *arrays)
+        seen.append(float(np.array(state.metrics.loss_sum)) / float(state.metrics.count))
+    return {"batches": batches, "losses": seen}
 
 
 def _ask_for_ever(at_five: Callable[[], None]) -> None:
@@ -92,8 +76,6 @@ def _one_cannot() -> None:
 
 def _limited() -> None:
     """The time is up on the last host, at step 3."""
-    from limits import UpAt  # This is a script, and the file lies beside it.
-
     limit = TimeLimit(1e6)
     config = common.parse(sys.argv[3:]).config
     is_last = jax.process_index() == jax.process_count() - 1
@@ -106,18 +88,25 @@ JOBS: dict[str, Callable[[], None]] = {
     "KeyboardInterrupt": lambda: _ask_for_ever(_raise(KeyboardInterrupt())),
     "MemoryError": _one_cannot,
     "limit": _limited,
+    "fit": lambda: print(loop.fit(common.parse(sys.argv[3:]).config).result is not None),
 }
 
 
 def main() -> None:
     job, timeout = sys.argv[1], float(sys.argv[2])
+    sharding.WHOLE_BELOW = 128  # The networks are small.
     with multihost.distributed(timeout):
         if job in JOBS:
             JOBS[job]()
         else:
-            found = first_steps(tuple(sys.argv[4:]), jax.device_count())
+            file, ways, losses, *words = sys.argv[3:]
+            devices = jax.device_count()
+            found = {
+                way: first_steps(words, devices, way, int(losses) * (way == "pmap"))
+                for way in ways.split(",")
+            }
             if multihost.is_lead_host():
-                np.savez(Path(sys.argv[3]) / "found.npz", **found)
+                Path(file).write_text(json.dumps(found), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import re
 import signal
@@ -17,23 +18,27 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.limits import UpAt
 from helpers.on_hosts import first_steps
-from helpers.runs import assert_same
+from helpers.runs import assert_same, parameters
 from physjax import runtime
 from physjax.cli import common
+from physjax.errors import Interrupted
 from physjax.records import RunFolder
 from physjax.train import multihost
+from physjax.train.loop import fit
 from physjax.train.multihost import HostError
+from physjax.train.time_limit import TimeLimit
 
 pytestmark = pytest.mark.quick_compile
 
 ROOT = Path(__file__).resolve().parents[2]
 TRAIN = ("-m", "physjax", "train", "--distributed")
 CHILD = (str(ROOT / "tests" / "helpers" / "on_hosts.py"),)
-WORDS = (
-    *("--recipe", "smoke", "--model", "cnn", "--law", "ring", "--width", "0.1"),
-    *("--batch-size", "20", "--epochs", "4", "--name", "run"),
-)
+NETWORK = ("--recipe", "smoke", "--model", "cnn", "--law", "ring", "--width", "0.1")
+WORDS = (*NETWORK, "--batch-size", "20", "--epochs", "4", "--name", "run")
+EIGHT = (*NETWORK, "--batch-size", "40", "--epochs", "2", "--name", "run")
+"""For eight devices."""
 # Only a test that hangs needs it; nothing here takes a tenth of it.
 PATIENCE = 600
 
@@ -48,12 +53,16 @@ def free_port() -> int:
 
 @contextmanager
 def hosts(
-    *words: str, of: int = 2, numbers: Sequence[int] | None = None, address: str | None = None
+    *words: str,
+    of: int = 2,
+    numbers: Sequence[int] | None = None,
+    address: str | None = None,
+    devices: int = 2,
 ) -> Iterator[list[Host]]:
-    """Python with these words on every host, or those of `numbers`; they have two devices each."""
+    """Python with these words on every host, or those of `numbers`; they have as many devices."""
     address = address or f"localhost:{free_port()}"
     # A user's flags stay, as in conftest.py.
-    flags = re.sub(r"(device_count)=\d+", r"\1=2", os.environ["XLA_FLAGS"])
+    flags = re.sub(r"(device_count)=\d+", rf"\1={devices}", os.environ["XLA_FLAGS"])
     with contextlib.ExitStack() as stack:
         started = []
         for number in range(of) if numbers is None else numbers:
@@ -66,7 +75,7 @@ def hosts(
                 "JAX_NUM_PROCESSES": str(of),
                 "JAX_PROCESS_ID": str(number),
                 "PYTHONUNBUFFERED": "1",
-                "PYTHONPATH": str(ROOT),
+                "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")]),
             }
             host = subprocess.Popen(
                 [sys.executable, *words],
@@ -104,7 +113,7 @@ def test_killed_and_stopped_hosts_go_on_to_the_same_end_bit_for_bit(tmp_path: Pa
     """One run of two hosts without a break; and one after a SIGKILL and a SIGTERM to host 1."""
     with hosts(*TRAIN, *WORDS, "--runs-dir", str(tmp_path / "whole")) as processes:
         (talk, _), (other, _) = ends(processes, 0, 0)
-    assert "parameters; 2 hosts x 2 x cpu; compiled" in talk
+    assert "parameters; 2 hosts x 2 x cpu (pmap); compiled" in talk
     # What Gloo's threads print themselves may be torn and mixed; no word of it is one of these.
     for word in ("epoch", "parameters", "images/s", "accuracy", "figures"):
         assert word in talk
@@ -157,17 +166,49 @@ def test_a_time_limit_that_one_host_sees_first_stops_both_at_one_step(tmp_path: 
     assert (tmp_path / "run" / "checkpoints" / steps[0][0]).is_dir()
 
 
-def test_two_hosts_take_the_rows_and_steps_of_one(tmp_path: Path) -> None:
-    """The rows of every batch are the same; inputs and the first losses but for rounding."""
-    with hosts(*CHILD, "steps", "600", str(tmp_path), *WORDS) as processes:
-        one = first_steps(WORDS, shards=4)
-        ends(processes, 0, 0)
-    with np.load(tmp_path / "found.npz") as two:
-        np.testing.assert_array_equal(two["rows"], one["rows"])
-        assert len(np.unique(one["rows"])) == one["rows"].size
-        np.testing.assert_allclose(two["inputs"], one["inputs"], rtol=1e-6, atol=1e-6)
-        # Sums over devices are taken in another order; later steps drift apart.
-        np.testing.assert_allclose(two["losses"], one["losses"], rtol=1e-6)
+@pytest.mark.parametrize(
+    ("of", "ways", "losses"),
+    [(2, "pmap,fsdp", 2), pytest.param(8, "pmap", 0, marks=pytest.mark.slow)],
+)
+def test_hosts_take_the_batches_and_steps_of_one(
+    tmp_path: Path, of: int, ways: str, losses: int
+) -> None:
+    """Eight devices of one process, of two, and of eight."""
+    words = ("steps", "600", str(tmp_path / "found.json"), ways, str(losses), *EIGHT)
+    with hosts(*CHILD, *words, of=of, devices=8 // of) as processes:
+        one = first_steps(EIGHT, 8, losses=losses)
+        ends(processes, *[0] * of)
+    found = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))
+    assert len(set(one["batches"])) == 20
+    for way in ways.split(","):
+        assert found[way]["batches"] == one["batches"]
+    # Sums over devices are taken in another order.
+    np.testing.assert_allclose(found["pmap"]["losses"], one["losses"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_a_run_goes_on_over_two_hosts_with_its_state_in_parts(tmp_path: Path) -> None:
+    """Begun by one process on eight devices under pmap, in the middle of an epoch."""
+    still, moved = (
+        common.parse([*EIGHT, "--runs-dir", str(tmp_path / name)]).config
+        for name in ("still", "moved")
+    )
+    fit(still)
+    limit = TimeLimit(1e6)
+    with pytest.raises(Interrupted):
+        fit(moved, time_limit=limit, callbacks=[UpAt(limit, 3)])
+    words = ("--runs-dir", str(tmp_path / "moved"), "--sharding", "fsdp")
+    with hosts(*CHILD, "fit", "600", *EIGHT, *words) as processes:
+        (talk, _), _ = ends(processes, 0, 0)
+    assert "resumed" in talk
+    assert "at step 3 of 10" in talk
+    assert "2 hosts x 2 x cpu (fsdp)" in talk
+    folders = [RunFolder.of(config) for config in (moved, still)]
+    for found, wanted in zip(*(folder.read_epochs() for folder in folders), strict=True):
+        np.testing.assert_allclose(found.train_loss, wanted.train_loss, rtol=1e-4)
+    arrays, same = (parameters(folder.checkpoints) for folder in folders)
+    for name, wanted_array in same.items():
+        np.testing.assert_allclose(arrays[name], wanted_array, rtol=1e-2, atol=1e-3, err_msg=name)
 
 
 @pytest.mark.parametrize("job", ["OSError", "MemoryError", "KeyboardInterrupt"])

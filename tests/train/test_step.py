@@ -232,7 +232,9 @@ def test_a_loss_that_is_not_finite_is_remembered_by_its_step(digits: data.Datase
 
 
 def test_a_batch_that_does_not_divide_is_refused_with_the_numbers(digits: data.Dataset) -> None:
-    with pytest.raises(ConfigError, match=r"batch of 42 does not divide over 4.*--batch-size 40"):
+    with pytest.raises(
+        ConfigError, match=r"42 does not divide over 4.*--devices 3 .*--batch-size 40"
+    ):
         TrainSetup(configure(optim={"batch_size": 42}), digits.info, 200, 4)
     with pytest.raises(ConfigError, match=r"batch_size is 400.*200 training"):
         TrainSetup(configure(optim={"batch_size": 400}), digits.info, 200)
