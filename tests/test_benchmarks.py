@@ -22,6 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import resistor_networks  # noqa: E402
+import scaling_on_paper  # noqa: E402
 import streaming  # noqa: E402
 from profile_step import OTHER, kind, names  # noqa: E402
 
@@ -170,3 +171,53 @@ def test_the_folder_of_photos_is_the_same_each_time_and_can_be_read_both_ways(
     assert [path.read_bytes() for path in one] == [path.read_bytes() for path in two]
     here = streaming.memory(os.getpid())
     assert 10 < here < 1e5
+
+
+PROGRAM = """
+  %a = (f32[64]{0}, f32[3,3,64]{2,1,0}) all-reduce(%x, %y), channel_id=6
+  %b = u8[128,32,32,3]{3,2,1,0} all-gather(%z), channel_id=4
+  %c = bf16[8]{0} all-reduce-start(%w), channel_id=5
+  %d = f32[2]{0} fusion(%all-reduce.3), kind=kLoop
+"""
+
+
+def test_collectives_are_found_with_their_bytes() -> None:
+    assert scaling_on_paper.collectives(PROGRAM) == [
+        {"kind": "all-reduce", "bytes": 4 * (64 + 9 * 64)},
+        {"kind": "all-gather", "bytes": 128 * 32 * 32 * 3},
+        {"kind": "all-reduce", "bytes": 16},
+    ]
+
+
+def test_a_step_on_paper_is_what_its_formulas_say() -> None:
+    """By hand: 8 devices of one node, and 64 of eight."""
+    on = scaling_on_paper.Accelerator("x", "", 1e12, 1e12, 1e12, 8, 100e9, 10e9, 1e-6, 5e-6)
+    rows = [
+        {
+            "batch": batch,
+            "flops": 1e9 * (1 + batch),
+            "bytes": 1e6,
+            "draws": 1000,
+            "collectives": [
+                {"kind": "all-reduce", "bytes": 1 << 30},
+                {"kind": "all-gather", "bytes": 8},
+            ],
+        }
+        for batch in (16, 64)
+    ]
+    step = scaling_on_paper.expected(rows, "pmap", on, 8, 32)
+    assert step.compute == pytest.approx(33e9 / 0.4e12)
+    assert step.draws == pytest.approx(32 * 8 * 1000 * 100 / 1e12)
+    assert step.large == pytest.approx(2 * (7 / 8 * 2**30 / 100e9 + 3e-6))
+    assert step.small == pytest.approx(7 / 8 * 8 / 100e9 + 3e-6)
+    far = scaling_on_paper.expected(rows, "data", on, 64, 32)
+    assert far.draws == pytest.approx(step.draws / 8)
+    assert far.large == pytest.approx(2 * (63 / 64 * 2**30 / 10e9 + 3e-6 + 3 * 5e-6))
+    assert far.efficiency == pytest.approx(far.compute / far.total)
+    assert far.worst == "gradients"
+
+
+def test_the_docs_show_the_table_of_the_record() -> None:
+    file = ROOT / "results" / "benchmarks" / "scaling_on_paper.json"
+    table = scaling_on_paper.table(json.loads(file.read_text(encoding="utf-8")))
+    assert "\n".join(table) in (ROOT / "docs" / "hosts.md").read_text(encoding="utf-8")

@@ -117,7 +117,7 @@ class Checkpoints:
         # A host copy: the step is about to be given these very buffers. Whole arrays, wherever
         # they lie: a run may go on with other devices.
         host = multihost.fetch(state)
-        contents: dict[str, Any] = {"leaves": _digests(host), "about": dict(about or {})}
+        contents: dict[str, Any] = {"leaves": digests(host), "about": dict(about or {})}
         contents["sha256"] = _digest_of_json(contents)
         with explained(f"the checkpoint of step {step} cannot be written in {self._folder}"):
             self._manager.save(
@@ -208,7 +208,7 @@ class Checkpoints:
         if contents.pop("sha256", None) != _digest_of_json(contents):
             raise _Damaged("its digests are damaged")
         leaves, state = contents["leaves"], restored["state"]
-        for name, digest in _digests(state).items():
+        for name, digest in digests(state).items():
             if leaves.pop(name, None) != digest:
                 raise _Damaged(f"{name} is not what was saved")
         if leaves:
@@ -243,7 +243,7 @@ class Checkpoints:
                 self._manager.close()
 
 
-def _digests(tree: Any) -> dict[str, str]:
+def digests(tree: Any) -> dict[str, str]:
     """SHA-256 of every array's type, shape and values, by its place in the tree."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path): _digest(multihost.fetch(leaf)) for path, leaf in leaves}

@@ -201,6 +201,25 @@ def compile_step(
     first argument's buffers to the result. `step` is told which part of a batch it computes by
     `shard`: under pmap the one other mapped argument, else 0.
     """
+    lowered = lower_step(setup, step, *examples, repeat=repeat, batches=batches, donate=donate)
+    compiled = lowered.compile()
+    if setup.axis_name is None:
+        return compiled
+    # What comes out of pmap takes the array of all hosts.
+    lies = NamedSharding(_mesh(setup), PartitionSpec(AXIS))
+    shards = jax.device_put(_numbers(setup), lies)
+    return lambda *arguments: compiled(shards, *arguments)
+
+
+def lower_step(
+    setup: TrainSetup,
+    step: Callable[..., Any],
+    *examples: Any,
+    repeat: int = 1,
+    batches: int = 0,
+    donate: bool = False,
+) -> jax.stages.Lowered:
+    """What :func:`compile_step` compiles; under pmap the number of the program comes first."""
     whole = len(examples) - batches
 
     def run(shard: jax.Array | int, first: Any, *rest: Any) -> Any:
@@ -215,39 +234,28 @@ def compile_step(
         )[0]
 
     if setup.axis_name is not None:
-        return _mapped(setup, run, examples, batches, donate)
+        mapped = jax.pmap(
+            run,
+            axis_name=setup.axis_name,
+            in_axes=(0, *[None] * whole, *[0] * batches),
+            out_axes=None,
+            # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
+            devices=None if multihost.is_multihost() else _mesh(setup).devices.tolist(),
+            donate_argnums=(1,) if donate else (),
+        )
+        # For the part of this host.
+        return mapped.lower(_numbers(setup)[: setup.shards // jax.process_count()], *examples)
     one = partial(run, 0)
     lies: Any = None
     if setup.shards > 1:
         found, first = jax.eval_shape(one, *examples), examples[0]
         shapes = jax.tree.map(jnp.shape, (found, first))
-        is_state = shapes[0] == shapes[1]
         everywhere = NamedSharding(_mesh(setup), PartitionSpec())
+        is_state = shapes[0] == shapes[1]
         lies = layout(setup, first) if is_state and is_parted(setup) else everywhere
     jitted = jax.jit(one, donate_argnums=(0,) if donate else (), out_shardings=lies)
-    return jitted.lower(*examples).compile()
+    return jitted.lower(*examples)
 
 
-def _mapped(
-    setup: TrainSetup,
-    run: Callable[..., Any],
-    examples: tuple[Any, ...],
-    batches: int,
-    donate: bool,
-) -> Callable[..., Any]:
-    """`run` under pmap: what comes out is whole and unmapped."""
-    mesh = _mesh(setup)
-    mapped = jax.pmap(
-        run,
-        axis_name=setup.axis_name,
-        in_axes=(0, *[None] * (len(examples) - batches), *[0] * batches),
-        out_axes=None,
-        # Over several hosts pmap takes no list of devices, and orders them as _mesh does.
-        devices=None if multihost.is_multihost() else mesh.devices.tolist(),
-        donate_argnums=(1,) if donate else (),
-    )
-    numbers = np.arange(setup.shards, dtype=np.int32)
-    # pmap is lowered for the part of this host; what comes out takes the array of all hosts.
-    compiled = mapped.lower(numbers[: setup.shards // jax.process_count()], *examples).compile()
-    shards = jax.device_put(numbers, NamedSharding(mesh, PartitionSpec(AXIS)))
-    return lambda *arguments: compiled(shards, *arguments)
+def _numbers(setup: TrainSetup) -> np.ndarray:
+    return np.arange(setup.shards, dtype=np.int32)
