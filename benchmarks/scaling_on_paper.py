@@ -123,7 +123,7 @@ def main() -> None:
     print("\n".join(table(record)))
     if arguments.figure:
         draw(record, arguments.figure)
-    assumed = {"accelerators": [dataclasses.asdict(on) for on in ACCELERATORS]}
+    assumed: dict[str, Any] = {"accelerators": [dataclasses.asdict(on) for on in ACCELERATORS]}
     assumed |= {"share_of_peak": UTILISED, "operations_of_a_draw": OPERATIONS_OF_A_DRAW}
     write(arguments.json, {**record, "assumed": assumed})
 
@@ -157,7 +157,7 @@ def measure(model: dict[str, Any], way: str, batch: int) -> dict[str, Any]:
         setup, shards=COMPILED_FOR, config=setup.config.set("run.sharding", way)
     )
     pixels, labels = physjax_side.images(1000)
-    arrays = place(setup, (pixels, labels, np.arange(1000, dtype=np.int32)))
+    arrays: Any = place(setup, (pixels, labels, np.arange(1000, dtype=np.int32)))
     # Shapes alone: eight copies of the state would fill this machine.
     shapes = jax.eval_shape(lambda: init_state(setup))
     whole = jax.tree.map(lambda leaf: arrays[0].sharding, shapes)
@@ -167,12 +167,15 @@ def measure(model: dict[str, Any], way: str, batch: int) -> dict[str, Any]:
         layout(setup, shapes) if is_parted(setup) else whole,
     )
     program = lower_step(setup, train_step, state, *arrays, donate=True).compile()
-    costs, memory = program.cost_analysis(), program.memory_analysis()
+    costs, memory, text = program.cost_analysis(), program.memory_analysis(), program.as_text()
+    assert costs is not None
+    assert memory is not None
+    assert text is not None
     return {
         "batch": batch,
         "flops": costs["flops"],
         "bytes": costs["bytes accessed"],
-        "collectives": collectives(program.as_text()),
+        "collectives": collectives(text),
         "parameters": sum(x.size for x in jax.tree.leaves(state.params)),
         "state_bytes": memory.argument_size_in_bytes - sum(x.nbytes for x in arrays),
         "temporary_bytes": memory.temp_size_in_bytes,

@@ -251,6 +251,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "data.train_examples": 8,
         "data.test_examples": 10,
         "run.devices": 3,
+        "run.sharding": "fsdp",
         "run.plugins": ("x",),
     }
     wanted: dict[str, Any] = {}
