@@ -85,7 +85,7 @@ def test_both_modes_end_with_the_same_parameters(
     assert_same(tmp_path / "stream" / "run", tmp_path / "device" / "run")
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_mode_may_change_between_a_stop_and_what_follows(
     configure: Callable[..., Config], tmp_path: Path
 ) -> None:
