@@ -73,8 +73,9 @@ def test_a_run_is_loaded_again_and_is_the_same(run: physjax.Run, test_split: Spl
     again = physjax.load_run(run.path, law=LAW)
     assert again.record == run.record
     jax.tree.map(np.testing.assert_array_equal, again.variables, run.variables)
-    np.testing.assert_array_equal(
-        again.predict(test_split.images[:3]), run.predict(test_split.images[:3])
+    # The one may compute three images at once and the other as many as it has before.
+    np.testing.assert_allclose(
+        again.predict(test_split.images[:3]), run.predict(test_split.images[:3]), rtol=1e-5
     )
     complete = physjax.fit(run.config, law=LAW)
     assert complete.record == run.record

@@ -140,7 +140,7 @@ def test_a_benchmark_runs_and_writes_what_it_ran_on(tmp_path: Path) -> None:
     assert found["machine"]["versions"]["jaxlib"]
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_the_rules_steps_are_compared_with_backpropagation(tmp_path: Path) -> None:
     clean = {k: v for k, v in os.environ.items() if k not in ("XLA_FLAGS", "GLIBC_TUNABLES")}
     words = ["--models", "cnn", "--turns", "2", "--batch", "4"]

@@ -252,6 +252,11 @@ def test_the_layers_with_diodes_that_the_docs_train() -> None:
     assert 0 < space["conducting"] < 1
 
 
+def test_the_layers_of_resistors_that_the_docs_train() -> None:
+    space = example("docs/resistive.md", "layers")
+    assert space["outputs"].argmax(1).tolist() == [0, 1, 1, 0]
+
+
 @pytest.mark.exhaustive
 def test_the_tutorial_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The notebook as it stands, in a kernel of its own; it says what its stored outputs say."""

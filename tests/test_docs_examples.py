@@ -54,7 +54,10 @@ RUN_BY = {
         "test_one_file_adds_a_law_a_rule_an_optimiser_a_base_and_a_data_set",
     ),
     "docs/python.md": 2 * ("tests/test_docs.py::test_the_notebook_of_the_docs",),
-    "docs/resistive.md": ("tests/test_docs.py::test_the_network_of_resistors_that_the_docs_train",),
+    "docs/resistive.md": (
+        "tests/test_docs.py::test_the_network_of_resistors_that_the_docs_train",
+        "tests/test_docs.py::test_the_layers_of_resistors_that_the_docs_train",
+    ),
     "docs/rules.md": ("tests/test_docs.py::test_the_rule_that_the_docs_add",),
     "docs/studies.md": ("tests/report/test_study_report.py::test_the_figure_that_the_docs_add",),
     "docs/training_step.md": ("tests/test_docs.py::test_the_numbers_of_the_training_step",),
@@ -69,6 +72,8 @@ ONLY_PARSED = {
         "tests/export/test_exports.py predicts with a file; this one is 240 MB"
     ),
     "physjax evaluate runs/mine --corruptions": "a slow test of tests/evaluate does it",
+    "physjax evaluate runs/mine --relaxation": "tests/evaluate/test_relaxation.py does it",
+    "physjax evaluate runs/clamped --relaxation": "the same; it needs a run that settles",
     "physjax prepare --dataset cifar10": "it downloads 170 MB",
     "physjax prepare --dataset fashion_mnist": "it downloads 30 MB",
     "physjax prepare --dataset cifar10 --archive cifar-10-python.tar.gz": "it takes 170 MB",
@@ -86,7 +91,7 @@ MENTIONS = {
 """Text in the form of a command that is none, and why: its options exist, but that is all."""
 
 FOREIGN = {"--signal", "--test-only", "--requeue", "--ntasks-per-node", "--gpus-per-task"}
-FOREIGN |= {"--kills"}
+FOREIGN |= {"--cpus-per-task", "--kills"}
 """Options of SLURM, and of the tests' own script."""
 
 STANDS_FOR = {
@@ -262,7 +267,9 @@ def test_a_command_does_what_the_page_shows(
         assert grid is None or isinstance(grid, Config) or Path(grid).is_file(), grid
     if name == "resistive":
         # Every option in range; the tables of its page come from the whole command.
-        importlib.import_module("physjax.cli.resistive").resolve(asked.preset)
+        command = importlib.import_module("physjax.cli.resistive")
+        layered = asked.preset.network != "graph"
+        (command.resolve_layered if layered else command.resolve)(asked.preset)
         return
     if line in ONLY_PARSED:
         return

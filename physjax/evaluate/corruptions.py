@@ -21,10 +21,10 @@ import numpy.typing as npt
 from PIL import Image
 from scipy import ndimage
 
+from physjax.data.corrupted import SEVERITIES
 from physjax.data.lazy import Images as Stored
 
 Images = npt.NDArray[np.uint8]
-SEVERITIES = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True)

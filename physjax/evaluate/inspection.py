@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from physjax import data
 from physjax.evaluate.network import TrainedNetwork
-from physjax.evaluate.trained import TrainedRun, opened
+from physjax.evaluate.trained import Opening, TrainedRun, opened
 from physjax.forces import ForceLaw
 from physjax.models import first_layer
 from physjax.nn.fold import fold, foldable
@@ -23,37 +22,22 @@ MISTAKES = 24
 """So many at most are kept."""
 
 
-def inspect(
-    path: Path,
-    *,
-    dataset: data.Dataset | None = None,
-    data_dir: str | None = None,
-    plugins: Sequence[str] = (),
-    other_code: bool = False,
-    log: Callable[[str], None] = lambda text: None,
-) -> Inspection:
+def inspect(path: Path, **how: Unpack[Opening]) -> Inspection:
     """Look into the finished run in `path`, and write inspection.npz into it.
 
     Arguments and errors are those of :func:`physjax.evaluate.trained.opened`.
     """
-    with opened(
-        path,
-        dataset=dataset,
-        data_dir=data_dir,
-        plugins=plugins,
-        other_code=other_code,
-        log=log,
-    ) as run:
+    with opened(path, **how) as run:
         found = _look(run)
         write_inspection(path, found)
         return found
 
 
-def ensure_inspected(path: Path, **options: Any) -> None:
+def ensure_inspected(path: Path, **how: Unpack[Opening]) -> None:
     """Look into the run in `path`, as :func:`inspect` does, unless it was done at its last step."""
     result, found = RunFolder(path).read().result, read_inspection(path)
     if result is None or found is None or found.step != result.steps:
-        inspect(path, **options)
+        inspect(path, **how)
 
 
 def _look(run: TrainedRun) -> Inspection:

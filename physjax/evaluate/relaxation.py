@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Unpack
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from physjax import data
 from physjax.config import ConfigError
-from physjax.evaluate.trained import TrainedRun, opened
+from physjax.evaluate.trained import Opening, TrainedRun, opened
 from physjax.records.relaxation import Relaxation, write_relaxation
 from physjax.rules.chain import Chain
 from physjax.rules.settling import Relaxed
@@ -27,16 +26,7 @@ CHANNELS = 8
 """Of a layer are kept: those that move the most."""
 
 
-def relax(
-    path: Path,
-    *,
-    examples: int = 64,
-    dataset: data.Dataset | None = None,
-    data_dir: str | None = None,
-    plugins: Sequence[str] = (),
-    other_code: bool = False,
-    log: Callable[[str], None] = lambda text: None,
-) -> Relaxation:
+def relax(path: Path, *, examples: int = 64, **how: Unpack[Opening]) -> Relaxation:
     """Let the finished run in `path` settle by its own rule; write relaxation.npz into it.
 
     The first test images drive it, as they are, in the network's training mode without dropout.
@@ -44,25 +34,14 @@ def relax(
     Args:
         path: the run's folder.
         examples: how many images settle side by side; at most as many as there are.
-        dataset: see :func:`physjax.evaluate.trained.opened`, as for the others and their errors.
-        data_dir: TFDS folder.
-        plugins: to load instead of those that the record names.
-        other_code: also where the code is not what was trained.
-        log: is told what other code there is.
+        how: as :func:`physjax.evaluate.trained.opened` has it, with its errors.
 
     Raises:
         ConfigError: `examples` is below 1; the run's rule lets no layers settle.
     """
     if examples < 1:
         raise ConfigError(f"{examples} images cannot settle; take at least 1")
-    with opened(
-        path,
-        dataset=dataset,
-        data_dir=data_dir,
-        plugins=plugins,
-        other_code=other_code,
-        log=log,
-    ) as run:
+    with opened(path, **how) as run:
         found = _look(run, min(examples, len(run.dataset.test)))
         write_relaxation(path, found)
         return found

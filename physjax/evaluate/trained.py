@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from physjax import data, runtime
 from physjax.config import Config
@@ -26,6 +26,16 @@ class TrainedRun:
     dataset: data.Dataset
     variables: dict[str, Any]
     """`params` and, with a norm, `batch_stats`, as they were trained."""
+
+
+class Opening(TypedDict, total=False):
+    """How :func:`opened` opens a run, for what hands it on."""
+
+    dataset: data.Dataset | None
+    data_dir: str | None
+    plugins: Sequence[str]
+    other_code: bool
+    log: Callable[[str], None]
 
 
 @contextmanager

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from physjax.files import atomic_write
+from physjax.records.arrays import read_arrays, write_arrays
 from physjax.records.run import RecordError
 
 FILE = "inspection.npz"
 _OFFSET = "offset/"
+_REMEDY = "remove it: `physjax report` makes it anew"
 
 
 @dataclass(frozen=True)
@@ -49,10 +49,7 @@ def write_inspection(run: Path, found: Inspection) -> Path:
         f.name: np.asarray(getattr(found, f.name)) for f in fields(found) if f.name != "offsets"
     }
     arrays |= {f"{_OFFSET}{name}": value for name, value in found.offsets.items()}
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    atomic_write(run / FILE, buffer.getvalue())
-    return run / FILE
+    return write_arrays(run / FILE, arrays)
 
 
 def read_inspection(run: Path) -> Inspection | None:
@@ -62,27 +59,25 @@ def read_inspection(run: Path) -> Inspection | None:
         RecordError: the file is damaged.
     """
     path = run / FILE
-    try:
-        content = io.BytesIO(path.read_bytes())
-        with np.load(content, allow_pickle=False) as arrays:
-            names = [f.name for f in fields(Inspection) if f.name not in ("step", "law", "offsets")]
-            values = {name: arrays[name] for name in names}
-            offsets = {
-                name.removeprefix(_OFFSET): arrays[name]
-                for name in arrays.files
-                if name.startswith(_OFFSET)
-            }
-            found = Inspection(
-                step=int(arrays["step"]), law=str(arrays["law"]), offsets=offsets, **values
-            )
-    except FileNotFoundError:
-        return None
-    except (ValueError, KeyError, EOFError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise RecordError(
-            f"{path} is damaged ({error}); remove it: `physjax report` makes it anew"
-        ) from error
-    _check(path, found)
+    found = read_arrays(path, _inspection, _REMEDY)
+    if found is not None:
+        _check(path, found)
     return found
+
+
+def _inspection(arrays: Any) -> Inspection:
+    names = [f.name for f in fields(Inspection) if f.name not in ("step", "law", "offsets")]
+    offsets = {
+        name.removeprefix(_OFFSET): arrays[name]
+        for name in arrays.files
+        if name.startswith(_OFFSET)
+    }
+    return Inspection(
+        step=int(arrays["step"]),
+        law=str(arrays["law"]),
+        offsets=offsets,
+        **{name: arrays[name] for name in names},
+    )
 
 
 def _check(path: Path, found: Inspection) -> None:
@@ -98,7 +93,4 @@ def _check(path: Path, found: Inspection) -> None:
         and all(array.ndim == 1 for array in found.offsets.values())
     )
     if not fits:
-        raise RecordError(
-            f"{path} holds arrays that do not fit together; remove it: `physjax report` makes it "
-            "anew"
-        )
+        raise RecordError(f"{path} holds arrays that do not fit together; {_REMEDY}")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import io
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,12 +9,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from physjax.files import atomic_write
+from physjax.records.arrays import read_arrays, write_arrays
 from physjax.records.run import RecordError
 
 FILE = "relaxation.npz"
 _PLAIN = ("energy", "residual", "image")
 _STATES = ("free", "settled")
+_REMEDY = "`physjax evaluate --relaxation` makes it anew"
 
 Floats = npt.NDArray[np.float32]
 
@@ -56,10 +55,7 @@ def write_relaxation(run: Path, found: Relaxation) -> Path:
         arrays |= {f"{name}/{k}": value for k, value in enumerate(getattr(found, name))}
     arrays |= {name: getattr(found, name) for name in ("step", "rule", "examples", "label")}
     arrays["layers"] = np.array(found.layers)
-    buffer = io.BytesIO()
-    np.savez_compressed(buffer, allow_pickle=False, **arrays)
-    atomic_write(run / FILE, buffer.getvalue())
-    return run / FILE
+    return write_arrays(run / FILE, arrays)
 
 
 def read_relaxation(run: Path) -> Relaxation | None:
@@ -69,34 +65,25 @@ def read_relaxation(run: Path) -> Relaxation | None:
         RecordError: the file is damaged.
     """
     path = run / FILE
-    try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as arrays:
-            layers = tuple(map(str, arrays["layers"]))
-            states = {
-                name: tuple(arrays[f"{name}/{k}"] for k in range(len(layers))) for name in _STATES
-            }
-            found = Relaxation(
-                step=int(arrays["step"]),
-                rule=str(arrays["rule"]),
-                examples=int(arrays["examples"]),
-                layers=layers,
-                label=int(arrays["label"]),
-                energy=arrays["energy"],
-                residual=arrays["residual"],
-                image=arrays["image"],
-                free=states["free"],
-                settled=states["settled"],
-            )
-    except FileNotFoundError:
+    found = read_arrays(path, _relaxation, _REMEDY)
+    if found is None:
         return None
-    except (ValueError, KeyError, EOFError, TypeError, OSError, zipfile.BadZipFile) as error:
-        raise RecordError(
-            f"{path} is damaged ({error}); `physjax evaluate --relaxation` makes it anew"
-        ) from error
     shape = found.energy.shape
-    if shape != found.residual.shape or len(shape) != 2 or shape[1] != len(layers):
-        raise RecordError(
-            f"{path} holds arrays that do not fit together; `physjax evaluate --relaxation` makes "
-            "it anew"
-        )
+    if shape != found.residual.shape or len(shape) != 2 or shape[1] != len(found.layers):
+        raise RecordError(f"{path} holds arrays that do not fit together; {_REMEDY}")
     return found
+
+
+def _relaxation(arrays: Any) -> Relaxation:
+    layers = tuple(map(str, arrays["layers"]))
+    states = {name: tuple(arrays[f"{name}/{k}"] for k in range(len(layers))) for name in _STATES}
+    return Relaxation(
+        step=int(arrays["step"]),
+        rule=str(arrays["rule"]),
+        examples=int(arrays["examples"]),
+        layers=layers,
+        label=int(arrays["label"]),
+        **{name: arrays[name] for name in _PLAIN},
+        free=states["free"],
+        settled=states["settled"],
+    )

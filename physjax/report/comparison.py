@@ -10,7 +10,7 @@ import pandas as pd
 
 from physjax.report.frames import ARM, TTA, VALIDATION
 from physjax.report.paper import PUBLISHED_FIGURES
-from physjax.report.statistics import holm, paired
+from physjax.report.statistics import PAIRED, holm, paired
 from physjax.study.arms import base_arm
 
 
@@ -86,9 +86,6 @@ def seed_frame(pairs: pd.DataFrame) -> pd.DataFrame:
 
 def _paired_tta(group: pd.DataFrame) -> dict[str, float]:
     if group.empty:
-        return {"tta_n": 0} | dict.fromkeys((f"tta_{name}" for name in _TTA_PAIRED[1:]), math.nan)
+        return {"tta_n": 0} | dict.fromkeys((f"tta_{name}" for name in PAIRED[1:]), math.nan)
     found = paired(group[TTA], group[f"{TTA}_control"])
-    return {f"tta_{name}": found[name] for name in _TTA_PAIRED}
-
-
-_TTA_PAIRED = ("n", "difference", "sd", "t_low", "t_high", "p_value")
+    return {f"tta_{name}": found[name] for name in PAIRED}

@@ -8,7 +8,7 @@ from statistics import fmean
 import pandas as pd
 
 from physjax.evaluate.record import RobustnessRecord
-from physjax.report.statistics import paired
+from physjax.report.statistics import PAIRED, paired
 
 ERROR = "corruption_error"
 MEASURES = {
@@ -83,10 +83,7 @@ def robustness_frame(pairs: pd.DataFrame, arm: list[str]) -> pd.DataFrame:
                     "measure": name,
                     "mean": known[column].mean(),
                     "control_mean": known[f"{column}_control"].mean(),
-                    **{name: found[name] for name in _PAIRED},
+                    **{name: found[name] for name in PAIRED},
                 }
             )
     return pd.DataFrame(lines)
-
-
-_PAIRED = ("n", "difference", "sd", "t_low", "t_high", "p_value")

@@ -16,6 +16,10 @@ POWER = 0.8
 MOST_PAIRS = 100_000
 
 
+PAIRED = ("n", "difference", "sd", "t_low", "t_high", "p_value")
+"""Of what :func:`paired` gives, that which a table of many measures has room for."""
+
+
 def paired(treatment: Sequence[float], control: Sequence[float]) -> dict[str, float]:
     """Compare values that belong together one by one, such as accuracies of equal seeds.
 

@@ -32,12 +32,12 @@ class PresetOptions:
     task: TaskName = "allostery"
     """What to learn. Of the digits a graph learns 0, 1 and 2, layers all ten; mnist, fashion_mnist
     and cifar10 are for layers, xor for both, the others for a graph."""
-    network: NetworkName = "graph"
-    """Resistors on a graph; or from each node of a layer to each of the next, with diodes that hold
-    hidden nodes at v >= 0 or v <= 0, or the same layers without them."""
     rule: RuleName | None = None
     """What an edge does in an update; by default `conductance` on a graph. Layers learn by
     equilibrium propagation, centred."""
+    network: NetworkName = "graph"
+    """Resistors on a graph; or from each node of a layer to each of the next, with diodes that hold
+    hidden nodes at v >= 0 or v <= 0, or the same layers without them."""
     seeds: int = 1
     """How many networks (1 to 1000), each with its own start and examples; trained side by side."""
     steps: int | None = None

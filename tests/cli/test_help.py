@@ -38,7 +38,7 @@ def test_help_of_train_is_short_grouped_and_shows_choices() -> None:
     assert groups == ["data", "augmentation", "model", "optimiser", "learning rule", "run"]
     assert len(text.splitlines()) <= 110
     for choices in (
-        "{fast,standard,speedrun,paper,smoke}",
+        "{fast,standard,speedrun,settling,paper,smoke}",
         "{constant,linear,cosine}",
         "{backprop,coupled,",
     ):

@@ -185,28 +185,30 @@ def test_tfds_has_a_folder_for_each_corruption_and_severity(tmp_path: Path) -> N
     rng = np.random.default_rng(1)
     images = rng.integers(0, 256, (COUNT, 32, 32, 3), dtype=np.uint8)
 
-    class Cifar10Corrupted(tfds.core.GeneratorBasedBuilder):
-        VERSION = tfds.core.Version("1.0.0")
-        name = "cifar10_corrupted"
-        pkg_dir_path = tmp_path
-
-        def _info(self) -> Any:
-            features = {
-                "image": tfds.features.Image(shape=(32, 32, 3)),
-                "label": tfds.features.ClassLabel(names=list("0123456789")),
-            }
-            return self.dataset_info_from_configs(
-                features=tfds.features.FeaturesDict(features), supervised_keys=("image", "label")
-            )
-
-        def _split_generators(self, dl_manager: Any) -> Any:
-            return {"test": self._generate_examples()}
-
-        def _generate_examples(self) -> Any:
-            for n, image in enumerate(images):
-                yield n, {"image": encode_png(image), "label": n}
-
     with registered.skip_registration():
+
+        class Cifar10Corrupted(tfds.core.GeneratorBasedBuilder):
+            VERSION = tfds.core.Version("1.0.0")
+            name = "cifar10_corrupted"
+            pkg_dir_path = tmp_path
+
+            def _info(self) -> Any:
+                features = {
+                    "image": tfds.features.Image(shape=(32, 32, 3)),
+                    "label": tfds.features.ClassLabel(names=list("0123456789")),
+                }
+                return self.dataset_info_from_configs(
+                    features=tfds.features.FeaturesDict(features),
+                    supervised_keys=("image", "label"),
+                )
+
+            def _split_generators(self, dl_manager: Any) -> Any:
+                return {"test": self._generate_examples()}
+
+            def _generate_examples(self) -> Any:
+                for n, image in enumerate(images):
+                    yield n, {"image": encode_png(image), "label": n}
+
         tfds.disable_progress_bar()
         builder = Cifar10Corrupted(data_dir=tmp_path, file_format="array_record")
         builder.download_and_prepare(

@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -276,11 +277,17 @@ def test_two_shards_of_which_one_is_killed_make_every_run_once(tmp_path: Path) -
     first, second = command(tmp_path, "1/2"), command(tmp_path, "2/2")
     names = [cell.name for cell in plan(study.find_grid(_parsed(), StudyFolder(tmp_path)))]
     runs = [RunFolder(tmp_path / "runs" / "s" / name) for name in names]
+    held = False
     while len(runs[0].read_epochs()) < 2:
         assert first.poll() is None, first.communicate()
+        if not held and runs[1].read_epochs():
+            # It must not be through with its own run before the first is killed.
+            second.send_signal(signal.SIGSTOP)
+            held = True
         time.sleep(0.02)
     first.kill()
     first.communicate()
+    second.send_signal(signal.SIGCONT)
     said, errors = second.communicate(timeout=600)
     assert second.returncode == 0, errors
     assert "tables.md" in said

@@ -108,7 +108,7 @@ def no_stack(text: str) -> None:
         assert word not in text
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_killed_and_stopped_hosts_go_on_to_the_same_end_bit_for_bit(tmp_path: Path) -> None:
     """One run of two hosts without a break; and one after a SIGKILL and a SIGTERM to host 1."""
     with hosts(*TRAIN, *WORDS, "--runs-dir", str(tmp_path / "whole")) as processes:
@@ -146,7 +146,7 @@ def test_killed_and_stopped_hosts_go_on_to_the_same_end_bit_for_bit(tmp_path: Pa
     assert_same(folder.path, whole.path)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_each_host_reads_its_own_images_and_all_end_as_with_those_on_the_devices(
     tmp_path: Path,
 ) -> None:
