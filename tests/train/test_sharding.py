@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from physjax.models import Classifier, build
 from physjax.records import RunFolder
 from physjax.train import sharding
 from physjax.train.callbacks import Callback
+from physjax.train.feed import OnDevice, Streamed
 from physjax.train.loop import fit
 from physjax.train.setup import TrainSetup, shuffle_indices
 from physjax.train.sharding import compile_step, place, place_state
@@ -79,6 +81,40 @@ def test_the_batches_of_200_steps_are_those_of_one_device(noise: data.Dataset) -
     one = found["pmap", 1]
     assert len(set(one)) == 200
     assert all(digests == one for digests in found.values())
+
+
+@pytest.mark.parametrize("parts", [1, 2])
+def test_each_device_is_handed_the_rows_that_it_takes(noise: data.Dataset, parts: int) -> None:
+    """From the device and streamed; the batch put together again is the one device's."""
+    base = configure(
+        model={"norm": "none"},
+        optim={"batch_size": 48, "accumulate": parts, "drop_remainder": False},
+    )
+    numbers = np.arange(200, dtype=np.int32)
+    order = np.random.default_rng(0).permutation(numbers)
+    train = dataclasses.replace(noise.train, labels=numbers)
+    wanted = None
+    for way, devices in (("pmap", 1), ("pmap", 8), ("data", 8), ("fsdp", 4)):
+        setup = TrainSetup(base.set("run.sharding", way), noise.info, 200, devices)
+        order_there = place(setup, order)
+        streamed = Streamed(setup, train)
+        streamed.begin_epoch(0, lambda epoch: order)
+        streamed.start(0, 2)
+        for feed in (OnDevice(setup, train), streamed):
+            batches = []
+            for step in (0, 2, 4):
+                repeat = min(2, setup.steps_per_epoch - step)
+                rows = np.asarray(feed.next(step, order_there, repeat)[1])
+                if setup.axis_name is not None:
+                    rows = rows.swapaxes(0, 1)
+                taken = setup.in_device_order(np.arange(48))
+                batches.append(rows.reshape(repeat, 48)[:, np.argsort(taken)])
+            found = np.concatenate(batches)
+            feed.close()
+            wanted = found if wanted is None else wanted
+            np.testing.assert_array_equal(found, wanted)
+    assert wanted is not None
+    np.testing.assert_array_equal(wanted.ravel()[:200], order)
 
 
 class Double(Classifier):
