@@ -63,10 +63,12 @@ def write(network: PortableNetwork, path: Path) -> None:
       ExportError: PyTorch is not installed, or the network is not the plain AlexNet in the
         paper's size.
     """
+    # A network that has no place there is refused before anybody installs PyTorch for it.
+    arrays = state_dict(network)
     torch = needed("torch", "bench")
     state = {
         name: torch.from_numpy(np.array(array, np.float32, order="C"))
-        for name, array in state_dict(network).items()
+        for name, array in arrays.items()
     }
     buffer = io.BytesIO()
     torch.save(state, buffer)
