@@ -2,13 +2,15 @@
 
 Operations and magnitudes are those of torchvision's `RandAugment`, pixels those of Pillow. What an
 image gets is a number, and a `switch` over a batch computes every branch for every image. So the
-operations are put into three that all images go through, in which most are the identity: one gather
-by an affine map, one blend with another image, one table of 256 levels for each channel. All is in
-whole numbers, so that every program on every platform makes the same pixels.
+operations are put into a few that all images go through, in which most are the identity: one gather
+by an affine map, one blend with another image, and changes of levels, the last of them by a table
+for each channel. All is in whole numbers, so that every program on every platform makes the same
+pixels.
 """
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
@@ -36,11 +38,7 @@ OPERATIONS = (
 """By their numbers, all equally likely."""
 LARGEST = 30
 """Magnitudes are 0 to this, in equal steps between the ends of each operation's range."""
-_COLOR, _CONTRAST, _SHARPNESS, _AUTOCONTRAST, _EQUALIZE = map(
-    OPERATIONS.index, ("color", "contrast", "sharpness", "autocontrast", "equalize")
-)
 _BLENDS = ("brightness", "color", "contrast", "sharpness")
-_LEVELS = np.arange(256)
 _BITS = 16
 """Of a fraction, in maps and factors: fixed point, as in Pillow."""
 
@@ -65,40 +63,47 @@ def apply(draws: dict[str, jax.Array], images: jax.Array, magnitude: int) -> jax
       int32 [N, S, S, 3], levels of 0 to 255. What is moved in from beyond the border is black, and
       a place between pixels takes the nearest one.
     """
-    tables = _tables(magnitude, images.shape[1])
+    constants = _constants(magnitude, images.shape[1])
 
     def one(pixels: jax.Array, drawn: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
         operation, opposite = drawn
-        mine = {name: table[opposite.astype(jnp.int32), operation] for name, table in tables}
-        pixels = _moved(pixels, mine["map"])
-        gray = _gray(pixels)
-        pixels = _blended(pixels, gray, operation, mine["factor"])
-        return _looked_up(pixels, gray, operation, mine["factor"], mine["levels"]), None
+        mine = {name: each[opposite.astype(jnp.int32), operation] for name, each in constants}
+        pixels = _blended(_moved(pixels, mine["map"]), operation, _rows(mine["factor"]))
+        pixels = pixels & _rows(mine["kept"])
+        pixels = jnp.where(pixels >= _rows(mine["inverted"]), 255 - pixels, pixels)
+        pixels = jnp.where(_is(operation, "autocontrast"), _stretched(pixels), pixels)
+        return jnp.where(_is(operation, "equalize"), _equalized(pixels), pixels), None
 
     levels = jnp.round(images).astype(jnp.int32)
     each = draws["operation"].T, draws["opposite"].T
     return lax.scan(one, levels, each)[0]
 
 
-def _tables(magnitude: int, size: int) -> list[tuple[str, jax.Array]]:
-    """Constants by sign (0: as it is, 1: opposite) and operation.
+def _constants(magnitude: int, size: int) -> list[tuple[str, jax.Array]]:
+    """By sign (0: as it is, 1: opposite) and operation, [2, 14].
 
-    `map` [2, 14, 6] for pixels' numbers and `factor` [2, 14] of blends, in fixed point, and
-    `levels` [2, 14, 256] of what needs no look at the image.
+    `map` [2, 14, 6], for the numbers of pixels, and `factor`, of blends, in fixed point; `kept`: a
+    mask of the bits that stay; `inverted`: levels from here on are.
     """
-    found: dict[str, list[Any]] = {"map": [], "factor": [], "levels": []}
-    part = magnitude / LARGEST
-    for sign in (1, -1):
-        for values in found.values():
-            values.append([])
-        for name in OPERATIONS:
-            a, b, c, d, e, f = _affine_map(name, sign * part, size)
-            by_number = (a, b, c + (a + b) / 2, d, e, f + (d + e) / 2)
-            factor = 1 + sign * 0.9 * part if name in _BLENDS else 1.0
-            found["map"][-1].append(np.floor(np.multiply(by_number, 1 << _BITS) + 0.5))
-            found["factor"][-1].append(round(factor * (1 << _BITS)))
-            found["levels"][-1].append(_fixed(name, part, factor))
-    return [(name, jnp.asarray(np.array(values, np.int32))) for name, values in found.items()]
+    found: dict[str, list[Any]] = {"map": [], "factor": [], "kept": [], "inverted": []}
+    part, one = magnitude / LARGEST, 1 << _BITS
+    for sign, name in itertools.product((1, -1), OPERATIONS):
+        a, b, c, d, e, f = _affine_map(name, sign * part, size)
+        by_number = (a, b, c + (a + b) / 2, d, e, f + (d + e) / 2)
+        found["map"].append([math.floor(x * one + 0.5) for x in by_number])
+        found["factor"].append(round((1 + sign * 0.9 * part * (name in _BLENDS)) * one))
+        dropped = round(part * 4) if name == "posterize" else 0
+        found["kept"].append(255 >> dropped << dropped)
+        found["inverted"].append(math.ceil(255 * (1 - part)) if name == "solarize" else 256)
+    return [
+        (
+            name,
+            jnp.asarray(
+                np.array(values, np.int32).reshape(2, len(OPERATIONS), *np.shape(values)[1:])
+            ),
+        )
+        for name, values in found.items()
+    ]
 
 
 def _affine_map(name: str, part: float, size: int) -> tuple[float, ...]:
@@ -124,29 +129,16 @@ def _affine_map(name: str, part: float, size: int) -> tuple[float, ...]:
     return (1, 0, 0, 0, 1, 0)
 
 
-def _fixed(name: str, part: float, factor: float) -> np.ndarray:
-    """[256]: what an operation makes of each level, whatever the image."""
-    if name == "brightness":
-        return np.clip(np.float32(factor) * _LEVELS.astype(np.float32), 0, 255).astype(np.int32)
-    if name == "posterize":
-        dropped = round(part * 4)
-        return _LEVELS >> dropped << dropped
-    if name == "solarize":
-        inverted = 255 * (1 - part) <= _LEVELS
-        return np.where(inverted, 255 - _LEVELS, _LEVELS)
-    return _LEVELS
-
-
 def _moved(pixels: jax.Array, maps: jax.Array) -> jax.Array:
     """[N, S, S, 3] by maps [N, 6] of pixels' numbers."""
     count, size = pixels.shape[:2]
     x, y = jnp.arange(size)[None, None, :], jnp.arange(size)[None, :, None]
     a, b, c, d, e, f = (maps[:, i, None, None] for i in range(6))
     columns, rows = (a * x + b * y + c) >> _BITS, (d * x + e * y + f) >> _BITS
-    inside = (rows >= 0) & (rows < size) & (columns >= 0) & (columns < size)
+    # A black border, in place of a test of every pixel, which XLA:CPU repeats wherever it is used.
+    framed = jnp.pad(pixels, ((0, 0), (1, 1), (1, 1), (0, 0)))
     batch = jnp.arange(count)[:, None, None]
-    found = pixels[batch, jnp.clip(rows, 0, size - 1), jnp.clip(columns, 0, size - 1)]
-    return jnp.where(inside[..., None], found, 0)
+    return framed[batch, jnp.clip(rows, -1, size) + 1, jnp.clip(columns, -1, size) + 1]
 
 
 def _gray(pixels: jax.Array) -> jax.Array:
@@ -155,21 +147,26 @@ def _gray(pixels: jax.Array) -> jax.Array:
     return (19595 * red + 38470 * green + 7471 * blue + 0x8000) >> 16
 
 
-def _blended(
-    pixels: jax.Array, gray: jax.Array, operation: jax.Array, factor: jax.Array
-) -> jax.Array:
-    """Colour and sharpness: away from the grey or the smoothed image, or towards it."""
-    other = jnp.where(_is(operation, _SHARPNESS, 4), _smooth(pixels), gray[..., None])
-    blends = _is(operation, _COLOR, 4) | _is(operation, _SHARPNESS, 4)
-    return jnp.where(blends, _blend(other, pixels, factor[:, None, None, None]), pixels)
+def _rows(values: jax.Array) -> jax.Array:
+    """[N] -> [N, 1, 1, 1]"""
+    return values[:, None, None, None]
 
 
-def _is(operation: jax.Array, number: int, ndim: int) -> jax.Array:
-    return (operation == number).reshape(-1, *[1] * (ndim - 1))
+def _is(operation: jax.Array, name: str) -> jax.Array:
+    return _rows(operation == OPERATIONS.index(name))
 
 
-def _blend(other: jax.Array, pixels: jax.Array, factor: jax.Array) -> jax.Array:
-    """other + factor (pixels - other), a fraction of a level cut off as Pillow does."""
+def _blended(pixels: jax.Array, operation: jax.Array, factor: jax.Array) -> jax.Array:
+    """Away from black, the mean grey, the grey or the smoothed image, or towards it.
+
+    That is other + factor (pixels - other), a fraction of a level cut off as Pillow does.
+    """
+    gray, size = _gray(pixels), pixels.shape[1]
+    # Rounded as Pillow does, which adds a half.
+    mean = (2 * gray.sum((1, 2)) + size * size) // (2 * size * size)
+    other = jnp.where(_is(operation, "contrast"), _rows(mean), 0)
+    other = jnp.where(_is(operation, "color"), gray[..., None], other)
+    other = jnp.where(_is(operation, "sharpness"), _smooth(pixels), other)
     # The factor is off by half a unit at most, and levels by 255: what should be whole stays so.
     change = (factor * (pixels - other) + 128) >> _BITS
     return jnp.clip(other + change, 0, 255)
@@ -186,43 +183,32 @@ def _smooth(pixels: jax.Array) -> jax.Array:
     return pixels.at[:, 1:-1, 1:-1].set((2 * total + 13) // 26)
 
 
-def _looked_up(
-    pixels: jax.Array,
-    gray: jax.Array,
-    operation: jax.Array,
-    factor: jax.Array,
-    fixed: jax.Array,
-) -> jax.Array:
-    """[N, S, S, 3] by a table for each image and channel."""
-    count, size, _, channels = pixels.shape
+def _stretched(pixels: jax.Array) -> jax.Array:
+    """Pillow's `autocontrast`: in each channel the darkest level becomes 0, the brightest 255."""
+    low = pixels.min((1, 2), keepdims=True)
+    span = pixels.max((1, 2), keepdims=True) - low
+    return jnp.where(span > 0, _quotient((pixels - low) * 255, span), pixels)
+
+
+def _equalized(pixels: jax.Array) -> jax.Array:
+    """Pillow's `equalize`: in each channel levels spread as evenly as whole ones can be."""
+    count, _, _, channels = pixels.shape
     bins = jnp.arange(count * channels).reshape(count, 1, 1, channels) * 256 + pixels
     histogram = jnp.zeros(count * channels * 256, jnp.int32).at[bins].add(1)
-    histogram = histogram.reshape(count, channels, 256)
-    table = jnp.broadcast_to(fixed[:, None], histogram.shape)
-    # Rounded as Pillow does, which adds a half to the mean.
-    mean = (2 * gray.sum((1, 2)) + size * size) // (2 * size * size)
-    levels = jnp.arange(256).reshape(1, 1, 256)
-    contrast = _blend(mean[:, None, None], levels, factor[:, None, None])
-    table = jnp.where(_is(operation, _CONTRAST, 3), contrast, table)
-    table = jnp.where(_is(operation, _AUTOCONTRAST, 3), _stretched(histogram, levels), table)
-    table = jnp.where(_is(operation, _EQUALIZE, 3), _equalized(histogram, levels), table)
-    return table.reshape(-1)[bins]
+    # How many pixels are darker, by level: counts of up to 2^24 are whole in float32.
+    before = np.triu(np.ones((256, 256), np.float32), 1)
+    by_level = histogram.reshape(-1, 256).astype(jnp.float32)
+    darker = jnp.matmul(by_level, before, precision="highest").reshape(-1)[bins].astype(jnp.int32)
+    # Of the brightest level all others are darker.
+    step = darker.max((1, 2), keepdims=True) // 255
+    spread = jnp.minimum(_quotient(darker + step // 2, step), 255)
+    return jnp.where(step > 0, spread, pixels)
 
 
-def _stretched(histogram: jax.Array, levels: jax.Array) -> jax.Array:
-    """Pillow's `autocontrast`: the darkest level becomes 0, the brightest 255."""
-    there = histogram > 0
-    low = jnp.argmax(there, axis=-1, keepdims=True)
-    high = 255 - jnp.argmax(there[..., ::-1], axis=-1, keepdims=True)
-    stretched = (levels - low) * 255 // jnp.maximum(high - low, 1)
-    return jnp.where(high > low, jnp.clip(stretched, 0, 255), levels)
+def _quotient(a: jax.Array, b: jax.Array) -> jax.Array:
+    """a // b for a in 0 .. 2^20 and quotients of up to 256; something where b is 0.
 
-
-def _equalized(histogram: jax.Array, levels: jax.Array) -> jax.Array:
-    """Pillow's `equalize`: levels as evenly spread as whole levels can be."""
-    high = 255 - jnp.argmax((histogram > 0)[..., ::-1], axis=-1, keepdims=True)
-    brightest = jnp.take_along_axis(histogram, high, axis=-1)
-    step = (histogram.sum(-1, keepdims=True) - brightest) // 255
-    below = jnp.cumsum(histogram, axis=-1) - histogram
-    spread = (below + step // 2) // jnp.maximum(step, 1)
-    return jnp.where(step > 0, jnp.minimum(spread, 255), levels)
+    The division of whole numbers is slow. Half a unit more in `a` keeps a quotient that is whole
+    further from the one below than float32 errs.
+    """
+    return jnp.floor((a + 0.5) / jnp.maximum(b, 1)).astype(jnp.int32)
