@@ -78,7 +78,8 @@ def draw(key: jax.Array, count: int, config: AugmentConfig, size: int) -> dict[s
 def _lambda(key: jax.Array, alpha: float) -> jax.Array:
     if not alpha:
         return jnp.float32(1)
-    beta = jax.random.beta(key, *[max(alpha, _LEAST_ALPHA)] * 2)
+    alpha = max(alpha, _LEAST_ALPHA)
+    beta = jax.random.beta(key, alpha, alpha)
     return jnp.round(beta * _GRID) / _GRID
 
 

@@ -3,8 +3,8 @@
 Operations and magnitudes are those of torchvision's `RandAugment`, pixels those of Pillow. What an
 image gets is a number, and a `switch` over a batch computes every branch for every image. So the
 operations are put into a few that all images go through, in which most are the identity: one gather
-by an affine map, one blend with another image, and changes of levels, the last of them by a table
-for each channel. All is in whole numbers, so that every program on every platform makes the same
+by an affine map, one blend with another image, and changes of levels. All but one quotient is in
+whole numbers, and that is as good as one, so that every program on every platform makes the same
 pixels.
 """
 
