@@ -74,8 +74,8 @@ class TrainSetup:
             )
             raise ConfigError(
                 f"mixup and cutmix mix images by pairs, but of a batch of {batch} a device takes "
-                f"{batch // (self.shards * parts)} images at a time ({self.shards} devices, "
-                f"{parts} parts); choose {fewer}--batch-size {batch // pairs * pairs or pairs}"
+                f"{batch // (self.shards * parts)} images at a time (devices: {self.shards}, "
+                f"parts: {parts}); choose {fewer}--batch-size {batch // pairs * pairs or pairs}"
             )
         if parts > 1 and not adds_up(self.rule):
             raise ConfigError(

@@ -111,7 +111,11 @@ def test_the_loss_is_that_of_both_labels_by_their_shares(noise: data.Dataset) ->
     [
         ({"optim.batch_size": 40}, 8, r"takes 5 images .*--devices 5, which .*--batch-size 32"),
         ({"optim.batch_size": 40, "optim.accumulate": 4}, 2, r"takes 5 .*--devices 1, .* 32$"),
-        ({"optim.batch_size": 5}, 1, r"takes 5 images .*\(1 devices, 1 parts\); choose --batch-s"),
+        (
+            {"optim.batch_size": 5},
+            1,
+            r"takes 5 images .*\(devices: 1, parts: 1\); choose --batch-s",
+        ),
     ],
 )
 def test_a_device_that_would_take_half_a_pair_is_refused(
