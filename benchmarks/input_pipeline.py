@@ -27,7 +27,7 @@ import tyro
 
 from harness.measuring import announce, write
 from physjax.config import AugmentConfig, DataConfig
-from physjax.data import Dataset, augment, load
+from physjax.data import Dataset, augment, load, mixing
 
 RESIZED = 224
 
@@ -95,7 +95,10 @@ def ours(dataset: Dataset, command: Command) -> dict[str, Callable[[], None]]:
             key = jax.random.key(seed)
             chosen = jax.random.randint(key, (command.batch_size,), 0, len(images))
             drawn = augment.draw(key, command.batch_size, config, 32, size, info.mirror)
-            return augment.apply(drawn, images[chosen], config, size, info.mean, info.std)
+            found = augment.apply(drawn, images[chosen], config, size, info.mean, info.std)
+            if not mixing.mixes(config):
+                return found
+            return mixing.apply(mixing.draw(key, command.batch_size, config, size), found)
 
         def run() -> None:
             for seed in range(command.images // command.batch_size):
@@ -106,6 +109,10 @@ def ours(dataset: Dataset, command: Command) -> dict[str, Callable[[], None]]:
     return {
         "physjax pad + mirror": contestant(AugmentConfig(), 32),
         "physjax pad + mirror + cutout": contestant(AugmentConfig(cutout=8), 32),
+        "physjax pad + mirror + RandAugment": contestant(AugmentConfig(randaugment=9), 32),
+        "physjax pad + mirror + mixup, CutMix": contestant(
+            AugmentConfig(mixup=0.2, cutmix=1.0), 32
+        ),
         "physjax resized crop 32": contestant(AugmentConfig(crop="resized"), 32),
         f"physjax resized crop {RESIZED}": contestant(AugmentConfig(crop="resized"), RESIZED),
     }
@@ -171,7 +178,7 @@ def show(result: dict[str, Any]) -> None:
     print(f"batches of {result['batch_size']}:")
     for name, rate in result["images_per_second"].items():
         milliseconds = 1e3 * result["batch_size"] / rate
-        print(f"{name:>34}: {rate:10,.0f} images/s, {milliseconds:8.2f} ms a batch")
+        print(f"{name:>36}: {rate:10,.0f} images/s, {milliseconds:8.2f} ms a batch")
 
 
 if __name__ == "__main__":

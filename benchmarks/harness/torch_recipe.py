@@ -40,6 +40,8 @@ def _nothing(value: Any) -> bool:
 _ABLE: dict[str, Able] = {
     **dict.fromkeys(("augment.pad", "augment.cutout", "augment.normalize"), _any),
     "augment.crop": _one_of("none", "pad"),
+    # Of RandAugment, which it cannot do.
+    "augment.randaugment_ops": _any,
     **dict.fromkeys(("augment.mirror", "augment.alternate"), _one_of(True, False)),
     # That there is such a base is for torch_models.build to say; `algorithm` is how, not what.
     **dict.fromkeys(("model.name", "model.dropout", "model.width"), _any),

@@ -74,6 +74,20 @@ class AugmentConfig:
     alternate: Annotated[bool, Trait(option_of="augment.mirror", needs=(True,))] = False
     """Mirror an image in every other epoch, a random half of them in the even ones, in place of a
     new toss every time (Jordan, arXiv:2404.00498)."""
+    randaugment: Annotated[int, Field(ge=0, le=30)] = 0
+    """Magnitude of RandAugment's operations, 1 to 30; 0: none of them (Cubuk et al.,
+    arXiv:1909.13719; operations and their ranges as in torchvision)."""
+    randaugment_ops: Annotated[
+        Annotated[int, Field(ge=1, le=14)],
+        Trait(option_of="augment.randaugment", needs=tuple(range(1, 31))),
+    ] = 2
+    """How many of its 14 operations RandAugment applies to an image, one after the other."""
+    mixup: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Mix images and labels of two examples in shares from Beta(alpha, alpha), of this alpha; 0:
+    no mixup (Zhang et al., arXiv:1710.09412)."""
+    cutmix: Annotated[float, Field(ge=0, le=100)] = 0.0
+    """Put a box of one example's image into another's, its area from Beta(alpha, alpha), of this
+    alpha; 0: no CutMix (Yun et al., arXiv:1905.04899). With mixup on too, a batch takes either."""
     normalize: Literal["dataset", "imagenet"] = "dataset"
     """Whose channel mean and standard deviation the images are normalised by."""
 

@@ -2,7 +2,8 @@
 
 `draw` makes the random numbers of a whole global batch; `apply` is a pure function of images and
 their draws, row by row. So a batch does not depend on how it is split over devices: draw all, slice
-both, apply. Everything can be jitted; shapes depend on the configuration alone.
+both, apply. Everything can be jitted; shapes depend on the configuration alone. What mixes examples
+with each other comes after it (`physjax.data.mixing`).
 """
 
 from __future__ import annotations
@@ -13,6 +14,8 @@ import jax
 import jax.numpy as jnp
 
 from physjax.config import AugmentConfig, ConfigError
+from physjax.data import randaugment
+from physjax.data.resampling import positions, resize_whole, sample
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -52,7 +55,8 @@ def draw(
     Returns:
       crop=pad: `top`, `left` int32, uniform in 0 .. 2 pad, the crop's corner in the padded image;
       crop=resized: `top`, `left`, `height`, `width` int32, a box inside the image; mirroring:
-      `mirror` bool; cutout: `cutout_row`, `cutout_column` int32, the square's centre in the output.
+      `mirror` bool; cutout: `cutout_row`, `cutout_column` int32, the square's centre in the output;
+      randaugment: those of `physjax.data.randaugment.draw`.
 
     Raises:
       ConfigError: padding that a reflection cannot fill.
@@ -72,6 +76,9 @@ def draw(
     if config.cutout:
         draws["cutout_row"] = _integer(uniform[:, 3], out_size)
         draws["cutout_column"] = _integer(uniform[:, 4], out_size)
+    if config.randaugment:
+        own = jax.random.fold_in(key, 1)
+        draws |= randaugment.draw(own, count, config.randaugment_ops)
     return draws
 
 
@@ -117,7 +124,7 @@ def apply(
     mean: Channels,
     std: Channels,
 ) -> jax.Array:
-    """Crop, resize, mirror, normalise and cut out.
+    """Crop, resize, mirror, apply RandAugment, normalise and cut out.
 
     Args:
       draws: of `draw`, with the same config and sizes; sliced as the images are.
@@ -129,20 +136,27 @@ def apply(
 
     Returns:
       float32 [N, out_size, out_size, 3], normalised; cut-out squares are 0, the mean. A resized
-      image is interpolated bilinearly inside its box, border repeated, and not rounded. There is
-      no antialiasing: in 32 -> 32 and 32 -> 224 a box is only ever enlarged.
+      image is interpolated bilinearly inside its box, border repeated, and rounded for RandAugment
+      alone. There is no antialiasing: in 32 -> 32 and 32 -> 224 a box is only ever enlarged.
     """
-    size = images.shape[1]
+    size, as_levels = images.shape[1], config.randaugment > 0
+
+    def early(pixels: jax.Array) -> jax.Array:
+        return pixels.astype(jnp.float32) if as_levels else _normalise(pixels, config, mean, std)
+
     if config.crop == "resized":
-        rows = draws["top"][:, None] + _resize(draws["height"][:, None], out_size)
-        columns = draws["left"][:, None] + _resize(draws["width"][:, None], out_size)
+        rows = draws["top"][:, None] + positions(draws["height"][:, None], out_size)
+        columns = draws["left"][:, None] + positions(draws["width"][:, None], out_size)
         if "mirror" in draws:
             columns = jnp.where(draws["mirror"][:, None], columns[:, ::-1], columns)
-        result = _sample(_normalise(images, config, mean, std), rows, columns)
+        result = sample(early(images), rows, columns)
     else:
-        result = _normalise(_move(images, draws, config), config, mean, std)
+        result = early(_move(images, draws, config))
         if out_size != size:
-            result = _resize_whole(result, out_size)
+            result = resize_whole(result, out_size)
+    if as_levels:
+        result = randaugment.apply(draws, result, config.randaugment)
+        result = _normalise(result, config, mean, std)
     if config.cutout:
         result = jnp.where(_cutout_mask(draws, config.cutout, out_size), 0.0, result)
     return result
@@ -167,47 +181,6 @@ def _move(images: jax.Array, draws: dict[str, jax.Array], config: AugmentConfig)
         columns = _reflect(columns + draws["left"][:, None] - config.pad, size)
     batch = jnp.arange(count)[:, None, None]
     return images[batch, rows[:, :, None], columns[:, None, :]]
-
-
-def _resize(length: jax.Array, out_size: int) -> jax.Array:
-    """Where out_size pixels lie in a line of `length` [N, 1]: [N, out] in 0 .. length - 1."""
-    # Pixel centres are at half-integers; positions beyond the outer ones repeat the border.
-    centres = (jnp.arange(out_size)[None, :] + 0.5) / out_size
-    return jnp.clip(centres * length - 0.5, 0, length - 1)
-
-
-def _sample(images: jax.Array, rows: jax.Array, columns: jax.Array) -> jax.Array:
-    """Bilinear interpolation on a grid: two small matrix products for each image.
-
-    Args:
-      images: float32 [N, H, W, C].
-      rows: [N, I] positions in 0 .. H - 1; columns: [N, J] in 0 .. W - 1.
-
-    Returns:
-      float32 [N, I, J, C].
-    """
-    count, height, width, channels = images.shape
-    of_rows, of_columns = _hat(rows, height), _hat(columns, width)
-    # Not the default precision: an accelerator would round weights to 8 bits. Columns first, while
-    # the images are small: the second product then writes the large result in its final order.
-    half = jnp.einsum("njw,nhwc->nhjc", of_columns, images, precision="highest").reshape(
-        count, height, -1
-    )
-    whole = jnp.einsum("nih,nhq->niq", of_rows, half, precision="highest")
-    return whole.reshape(count, rows.shape[1], columns.shape[1], channels)
-
-
-def _resize_whole(images: jax.Array, resized: int, start: int = 0, stop: int = 0) -> jax.Array:
-    """Rows and columns start .. stop - 1 (0: all) of images [N, S, S, C] resized to `resized`."""
-    count, size = images.shape[:2]
-    positions = _resize(jnp.array([[size]]), resized)[:, start : stop or resized]
-    positions = jnp.broadcast_to(positions, (count, positions.shape[1]))
-    return _sample(images, positions, positions)
-
-
-def _hat(positions: jax.Array, size: int) -> jax.Array:
-    """Weights of linear interpolation: [N, I] positions -> [N, I, size], rows sum to 1."""
-    return jnp.maximum(0.0, 1.0 - jnp.abs(positions[..., None] - jnp.arange(size)[None, None, :]))
 
 
 def _normalise(
@@ -257,7 +230,7 @@ def preprocess(
     if out_size == images.shape[1]:
         return normalised
     side, start = resized(images.shape[1], out_size, config)
-    return _resize_whole(normalised, side, start, start + out_size)
+    return resize_whole(normalised, side, start, start + out_size)
 
 
 def resized(side: int, out_size: int, config: AugmentConfig) -> tuple[int, int]:

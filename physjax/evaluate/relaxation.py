@@ -101,7 +101,15 @@ def _look(run: TrainedRun, examples: int) -> Relaxation:
 def _still(setup: TrainSetup, examples: int) -> TrainSetup:
     """The setup for one batch of images as they are, on one device, without dropout."""
     config = setup.config.replace(
-        augment={"crop": "none", "mirror": False, "alternate": False, "cutout": 0},
+        augment={
+            "crop": "none",
+            "mirror": False,
+            "alternate": False,
+            "cutout": 0,
+            "randaugment": 0,
+            "mixup": 0.0,
+            "cutmix": 0.0,
+        },
         model={"dropout": 0.0},
         optim={"batch_size": examples, "accumulate": 1},
     )

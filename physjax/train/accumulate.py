@@ -59,9 +59,8 @@ def in_parts(
             share = lax.dynamic_index_in_dim(by_part(whole), number, 1, keepdims=False)
             return share.reshape(-1, *whole.shape[1:])
 
-        share = batch.replace(
-            inputs=own(batch.inputs), targets=own(batch.targets), mask=own(batch.mask)
-        )
+        rows = jax.tree.map(own, batch.replace(count=None))
+        share = rows.replace(count=batch.count)
         gradients, logits, stats = part(stats, share, number)
         return (stats, jax.tree.map(jnp.add, total, gradients)), logits
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import optax
 
 from physjax.config import Config, ConfigError
-from physjax.data import DatasetInfo
+from physjax.data import DatasetInfo, mixing
 from physjax.forces import ForceLaw
 from physjax.models import Classifier, build, first_layer, image_size
 from physjax.nn.connection import PLAIN, Connection
@@ -21,8 +21,8 @@ from physjax.train.accumulate import adds_up
 from physjax.train.choices import chosen_law, chosen_optimizer, chosen_rule
 
 AXIS = "batch"
-Stream = Literal["init", "shuffle", "augment", "dropout", "mirror", "rule"]
-_STREAMS: tuple[Stream, ...] = ("init", "shuffle", "augment", "dropout", "mirror", "rule")
+Stream = Literal["init", "shuffle", "augment", "dropout", "mirror", "rule", "mix"]
+_STREAMS: tuple[Stream, ...] = ("init", "shuffle", "augment", "dropout", "mirror", "rule", "mix")
 
 
 def stream_key(seed: jax.Array | int, stream: Stream, count: jax.Array | int) -> jax.Array:
@@ -64,6 +64,18 @@ class TrainSetup:
             raise ConfigError(
                 f"a batch of {batch} does not divide over {self.shards} devices in {parts} parts "
                 "each; choose fewer --devices, or another --batch-size or --accumulate"
+            )
+        if mixing.mixes(self.config.augment) and batch % (pairs := 2 * self.shards * parts):
+            fewer = (
+                ""
+                if batch % (2 * parts)
+                else f"--devices {_divisor(batch // (2 * parts), self.shards)}, which makes the "
+                "same run, or "
+            )
+            raise ConfigError(
+                f"mixup and cutmix mix images by pairs, but of a batch of {batch} a device takes "
+                f"{batch // (self.shards * parts)} images at a time (devices: {self.shards}, "
+                f"parts: {parts}); choose {fewer}--batch-size {batch // pairs * pairs or pairs}"
             )
         if parts > 1 and not adds_up(self.rule):
             raise ConfigError(

@@ -30,12 +30,9 @@ from physjax.train.state import NEVER, Metrics, TrainState, as_variables
 T = TypeVar("T")
 
 
-def _targets(labels: jax.Array, classes: int, smoothing: float) -> jax.Array:
-    return optax.smooth_labels(jax.nn.one_hot(labels, classes), smoothing)
-
-
-def _cross_entropy(logits: jax.Array, labels: jax.Array, smoothing: float = 0.0) -> jax.Array:
-    return optax.softmax_cross_entropy(logits, _targets(labels, logits.shape[-1], smoothing))
+def _cross_entropy(logits: jax.Array, batch: Batch, smoothing: float = 0.0) -> jax.Array:
+    wanted = batch.probabilities(logits.shape[-1], smoothing)
+    return optax.softmax_cross_entropy(logits, wanted)
 
 
 def _sum_over_shards(setup: TrainSetup, tree: T) -> T:
@@ -82,7 +79,7 @@ def make_network(
     smoothing = setup.config.optim.label_smoothing
 
     def mean_loss(logits: jax.Array) -> jax.Array:
-        losses = _cross_entropy(logits, batch.targets, smoothing)
+        losses = _cross_entropy(logits, batch, smoothing)
         return jnp.sum(jnp.where(batch.mask, losses, 0.0)) / batch.count
 
     def run(model: Classifier, params: Any, perturbations: Any) -> tuple[Outputs, Any]:
@@ -111,7 +108,7 @@ def make_network(
         sum_over_devices=partial(_sum_over_shards, setup),
         forward=lambda params, activation: run(model.clone(activation=activation), params, {})[0],
         activation=model.activation,
-        targets=_targets(batch.targets, setup.info.num_classes, smoothing),
+        targets=batch.probabilities(setup.info.num_classes, smoothing),
         mask=batch.mask,
         key=stream_key(state.seed, "rule", state.step),
     )
@@ -179,7 +176,7 @@ def train_step(
 def _batch_metrics(
     setup: TrainSetup, state: TrainState, batch: Batch, logits: jax.Array
 ) -> Metrics:
-    losses = jnp.where(batch.mask, _cross_entropy(logits, batch.targets), 0.0)
+    losses = jnp.where(batch.mask, _cross_entropy(logits, batch), 0.0)
     hits = batch.mask & (jnp.argmax(logits, -1) == batch.targets)
     loss_sum, correct = _sum_over_shards(setup, (jnp.sum(losses), jnp.sum(hits)))
     first_nonfinite_step = jnp.where(jnp.isfinite(loss_sum), NEVER, state.step)

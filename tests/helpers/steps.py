@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import jax
@@ -76,10 +76,22 @@ def batch_digests(setup: TrainSetup, dataset: data.Dataset, steps: Iterable[int]
 
     As the train step of the setup takes it, over all of its devices; hosts must all ask.
     """
+    mean, std = np.array(setup.info.mean), np.array(setup.info.std)
+    digests = []
+    for batch in whole_batches(setup, dataset, steps):
+        pixels = np.rint(255 * (batch.inputs * std + mean)).astype(np.uint8)
+        digests.append(hashlib.sha256(batch.targets.tobytes() + pixels.tobytes()).hexdigest())
+    return digests
+
+
+def whole_batches(setup: TrainSetup, dataset: data.Dataset, steps: Iterable[int]) -> Iterator[Any]:
+    """The `Batch` of each step, put together over all devices of the setup, in NumPy's arrays.
+
+    Its labels are rows of the training set.
+    """
 
     def batch(setup: TrainSetup, state: TrainState, *arrays: jax.Array, shard: Any) -> Any:
-        chosen = select_batch(setup, state, *arrays, shard)
-        found = (chosen.targets, chosen.inputs)
+        found = select_batch(setup, state, *arrays, shard).replace(count=None)
         if setup.axis_name is None:
             return found
         return lax.all_gather(found, setup.axis_name, tiled=True)
@@ -93,17 +105,13 @@ def batch_digests(setup: TrainSetup, dataset: data.Dataset, steps: Iterable[int]
     state = place(setup, state)
     order = place(setup, np.arange(size, dtype=np.int32))
     select = compile_step(setup, batch, state, images, rows, order)
-    mean, std = np.array(setup.info.mean), np.array(setup.info.std)
     in_batch = np.argsort(setup.in_device_order(np.arange(setup.config.optim.batch_size)))
-    digests, of = [], -1
+    of = -1
     for step in steps:
         if step // setup.steps_per_epoch != of:
             of = step // setup.steps_per_epoch
             shuffled = np.asarray(shuffle(setup.config.run.seed, of, size), np.int32)
             order = place(setup, shuffled)
         at = state.replace(step=place(setup, np.int32(step)))
-        found = jax.tree.map(np.asarray, select(at, images, rows, order))
-        chosen, inputs = (array[in_batch] for array in found)
-        pixels = np.rint(255 * (inputs * std + mean)).astype(np.uint8)
-        digests.append(hashlib.sha256(chosen.tobytes() + pixels.tobytes()).hexdigest())
-    return digests
+        found = select(at, images, rows, order)
+        yield jax.tree.map(lambda array: np.asarray(array)[in_batch], found)

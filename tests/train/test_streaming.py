@@ -67,7 +67,14 @@ VARIANTS: dict[str, dict[str, dict[str, Any]]] = {
     "plain": {},
     "all that looks at images": {
         "model": {"norm": "none", "first_layer": "whitened"},
-        "augment": {"crop": "resized", "alternate": True, "cutout": 8},
+        "augment": {
+            "crop": "resized",
+            "alternate": True,
+            "cutout": 8,
+            "randaugment": 9,
+            "mixup": 0.2,
+            "cutmix": 1.0,
+        },
         "optim": {"drop_remainder": False, "accumulate": 2},
     },
     "four devices": {"run": {"devices": 4}},
