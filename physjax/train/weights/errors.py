@@ -12,14 +12,16 @@ class WeightsError(UserError):
     """Weights that cannot be read, or that a network cannot start from; the message says why."""
 
 
-def needed(module: str, extra: str = "export") -> ModuleType:
-    """A module that only some files need. Raises WeightsError with the way to get it."""
+def needed(module: str, extra: str | None = "export") -> ModuleType:
+    """A module that only some files need, of an extra of physjax or of none.
+
+    Raises WeightsError with the way to get it.
+    """
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != module.partition(".")[0]:
             raise
-        raise WeightsError(
-            f"{module} is not installed: pip install 'physjax[{extra}]' (or pip install "
-            f"{module.partition('.')[0]})"
-        ) from error
+        alone = f"pip install {module.partition('.')[0]}"
+        how = alone if extra is None else f"pip install 'physjax[{extra}]' (or {alone})"
+        raise WeightsError(f"{module} is not installed: {how}") from error

@@ -98,7 +98,7 @@ def _arrays(path: Path) -> Arrays:
     try:
         if path.suffix == ".safetensors":
             return dict(needed("safetensors.numpy").load_file(path))
-        torch = needed("torch", "bench")
+        torch = needed("torch", None)
         state = torch.load(path, map_location="cpu", weights_only=True)
         return {name: tensor.float().numpy() for name, tensor in state.items()}
     except WeightsError:
