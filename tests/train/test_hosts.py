@@ -18,9 +18,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.exports import small_run
 from helpers.limits import UpAt
 from helpers.on_hosts import first_steps
-from helpers.exports import small_run
 from helpers.runs import assert_same, parameters
 from physjax import runtime
 from physjax.cli import common
@@ -303,7 +303,7 @@ def test_what_one_host_cannot_do_ends_both(tmp_path: Path) -> None:
     assert f"error: host 0 ({socket.gethostname()}, " in told
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_hosts_start_from_one_file_and_not_from_two(tmp_path: Path) -> None:
     pytest.importorskip("safetensors", reason="safetensors is missing: install the extra `export`")
     files = []

@@ -31,7 +31,8 @@ from physjax.train.loop import resolve
 from physjax.train.setup import TrainSetup
 from physjax.train.state import TrainState, init_state, start_state
 from physjax.train.weights.given import GivenWeights, find_weights
-from physjax.train.weights.source import read_source
+from physjax.train.weights.match import match
+from physjax.train.weights.source import Source, read_source
 
 pytest.importorskip("safetensors", reason="safetensors is missing: install the extra `export`")
 
@@ -87,7 +88,6 @@ def given_of(setup: TrainSetup) -> GivenWeights:
         ("folded", "ring", "; the parameters of law ring begin at their own start"),
         ("kept", "spring", "; the parameters of law spring begin at their own start"),
         ("run", "ring", ", with the parameters of law ring"),
-        ("run", "none", ""),
     ],
 )
 def test_it_begins_as_the_function_that_was_given(
@@ -110,6 +110,49 @@ def test_it_begins_as_the_function_that_was_given(
     )
     if law == "ring" and kind != "folded":
         jax.tree.map(np.testing.assert_array_equal, state.variables, source.variables)
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "says"),
+    [
+        (
+            ("ring", "coupled"),
+            ("ring", "coupled"),
+            ", with the parameters of law ring, with the parameters of rule coupled",
+        ),
+        (
+            ("ring", "backprop"),
+            ("ring", "coupled"),
+            ", with the parameters of law ring; the parameters of rule coupled begin at their own "
+            "start",
+        ),
+        (
+            ("ring", "coupled"),
+            ("ring", "feedback-alignment"),
+            "; the parameters of law ring begin at their own start",
+        ),
+    ],
+)
+def test_what_a_learning_rule_has_in_every_layer_comes_along(
+    before: tuple[str, str], now: tuple[str, str], says: str, images: np.ndarray
+) -> None:
+    old, new = (
+        setup_of(None, model={"law": law}, rule={"update_rule": rule})
+        for law, rule in (before, now)
+    )
+    rng = np.random.default_rng(0)
+    trained = jax.tree.map(
+        lambda x: np.asarray(x + 0.1 * rng.random(x.shape, np.float32)), init_state(old).variables
+    )
+    start = match(new, Source(old.config, trained, folded=False), "a")
+    assert start.forces.startswith(says)
+    if now[1] == "feedback-alignment":
+        state = init_state(new, None, start.arrays)
+        found, wanted = (
+            network_of_run(setup, variables, merge=False).predict(images)
+            for setup, variables in ((new, state.variables), (old, trained))
+        )
+        np.testing.assert_allclose(found, wanted, atol=1e-4)
 
 
 def test_the_rest_of_the_state_belongs_to_the_weights(files: dict[str, Path]) -> None:

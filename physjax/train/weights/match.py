@@ -43,7 +43,7 @@ class Start:
     new: tuple[str, ...]
     """Layers for other classes, which start anew."""
     forces: str
-    """What becomes of the law's own parameters, in words; "" where it has none."""
+    """What becomes of the parameters of law and rule, in words; "" where they have none."""
 
     def __str__(self) -> str:
         news = f"; new: {_listed(self.new)}, for other classes" if self.new else ""
@@ -107,15 +107,18 @@ def match(setup: TrainSetup, source: Source, name: str) -> Start:
     return Start(arrays, taken, heads, _forces(setup, own, arrays))
 
 
-def _forces(setup: TrainSetup, own: Iterable[str], arrays: Mapping[str, Any]) -> str:
+def _forces(setup: TrainSetup, own: list[str], arrays: Mapping[str, Any]) -> str:
     """What is said of parameters that a plain network does not have."""
-    law, names = setup.law.name, list(own)
-    if not names:
-        return ""
-    whose = f"law {law}" if law != "none" else f"rule {setup.rule.name}"
-    if all(key in arrays for key in names):
-        return f", with the parameters of {whose}"
-    return f"; the parameters of {whose} begin at their own start"
+    of_rule = set(setup.rule.connection.params or ())
+    whose = {f"law {setup.law.name}": False, f"rule {setup.rule.name}": True}
+    said = []
+    for name, is_rule in whose.items():
+        names = [key for key in own if (key.rpartition(".")[2] in of_rule) == is_rule]
+        if names and all(key in arrays for key in names):
+            said.append(f", with the parameters of {name}")
+        elif names:
+            said.append(f"; the parameters of {name} begin at their own start")
+    return "".join(said)
 
 
 def _check_network(setup: TrainSetup, source: Source, name: str) -> None:
