@@ -50,7 +50,7 @@ def write(network: PortableNetwork, path: Path) -> None:
       WeightsError: PyTorch is not installed.
       ExportError: the network is not the plain AlexNet in the paper's size.
     """
-    # Nobody need install PyTorch to learn that it cannot hold the network.
+    # A network that has no place there is refused before anybody installs PyTorch for it.
     arrays = state_dict(network)
     torch = needed("torch", None)
     state = {

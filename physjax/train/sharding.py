@@ -233,6 +233,8 @@ def lower_step(
             length=repeat,
         )[0]
 
+    # What a profile calls the program.
+    run.__name__ = getattr(step, "func", step).__name__.strip("_")
     if setup.axis_name is not None:
         mapped = jax.pmap(
             run,

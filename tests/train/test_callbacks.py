@@ -184,7 +184,7 @@ def test_a_profile_is_a_trace_of_a_few_steps_that_perfetto_opens(tmp_path: Path)
         events = json.load(file)["traceEvents"]
     executed = [e["args"] for e in events if "hlo_op" in e.get("args", {})]
     # Each execution of a program has an id.
-    assert len({e["run_id"] for e in executed if "lambda" in e["hlo_module"]}) == 4
+    assert len({e["run_id"] for e in executed if "gathered_step" in e["hlo_module"]}) == 4
     assert profile.interval == Callback.interval
 
 

@@ -169,7 +169,7 @@ def test_a_time_limit_that_one_host_sees_first_stops_both_at_one_step(tmp_path: 
 
 @pytest.mark.parametrize(
     ("of", "ways", "losses"),
-    [(2, "pmap,fsdp", 2), pytest.param(8, "pmap", 0, marks=pytest.mark.slow)],
+    [(2, "pmap,fsdp", 2), pytest.param(8, "pmap", 0, marks=pytest.mark.exhaustive)],
 )
 def test_hosts_take_the_batches_and_steps_of_one(
     tmp_path: Path, of: int, ways: str, losses: int
@@ -187,7 +187,7 @@ def test_hosts_take_the_batches_and_steps_of_one(
     np.testing.assert_allclose(found["pmap"]["losses"], one["losses"], rtol=0, atol=1e-6)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_run_goes_on_over_two_hosts_with_its_state_in_parts(tmp_path: Path) -> None:
     """Begun by one process on eight devices under pmap, in the middle of an epoch."""
     still, moved = (

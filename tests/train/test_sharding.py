@@ -134,7 +134,7 @@ def double(setup: TrainSetup, folded: bool = False) -> Double:
     return Double(**{name: getattr(base, name) for name in fields})
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_in_float64_the_losses_of_200_steps_agree(
     noise: data.Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:

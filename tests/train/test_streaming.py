@@ -204,7 +204,7 @@ def alive(number: int) -> bool:
         return False
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux")
 def test_a_signal_saves_and_no_worker_outlives_its_run(photos: Path, tmp_path: Path) -> None:
     """SIGTERM to all processes, as a batch system sends it; and SIGKILL to the first one alone."""
