@@ -26,6 +26,7 @@ from helpers.plugins import forget
 from physjax import cli
 from physjax.cli import COMMANDS, common, options
 from physjax.config import Config
+from physjax.data.images import read_images
 from physjax.evaluate.inspection import ensure_inspected
 
 pytestmark = pytest.mark.quick_compile
@@ -40,6 +41,7 @@ RUN_BY = {
     "docs/export.md": (
         f"{HERE}::test_an_export_is_read_as_its_page_says",
         f"{HERE}::test_an_export_is_read_as_its_page_says",
+        f"{HERE}::test_images_are_made_as_the_page_says",
         "tests/export/test_torch.py::test_pretrained_weights_with_torchvisions_start_are_taken_in",
     ),
     "docs/laws.md": (
@@ -230,6 +232,15 @@ def test_an_export_is_read_as_its_page_says(world: Path, monkeypatch: pytest.Mon
         space: dict[str, Any] = {"images": IMAGES}
         exec(code, space)
         np.testing.assert_allclose(space["logits"], run.portable().predict(IMAGES), atol=1e-4)
+
+
+def test_images_are_made_as_the_page_says(world: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(world)
+    (code,) = [block for block in docs.blocks("docs/export.md") if "ImageOps" in block]
+    space: dict[str, Any] = {}
+    exec(code, space)
+    wanted = read_images(["cat.jpg", "holiday/a.png"], (32, 32, 3), 32)
+    np.testing.assert_array_equal(space["images"], wanted)
 
 
 def test_tables_of_commands_name_those_there_are() -> None:

@@ -16,6 +16,7 @@ from PIL import Image
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from physjax.evaluate.inspection import ensure_inspected
 from physjax.report.html import write_page
 
 HERE = Path(__file__).parent
@@ -53,6 +54,8 @@ def beside(*images: Image.Image) -> Image.Image:
 
 def main() -> None:
     run, study = map(Path, sys.argv[1:])
+    # Mistakes, filters and forces are of a look into the network.
+    ensure_inspected(run)
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium") or ""
     for word in ("--headless=new", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"):

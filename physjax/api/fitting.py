@@ -30,6 +30,7 @@ def fit(
     rule: LearningRule | str | None = None,
     callbacks: Iterable[Callback] = (),
     *,
+    start_from: Run | str | Path | None = None,
     fresh: bool = False,
     console: Console | None = None,
 ) -> Run:
@@ -41,12 +42,14 @@ def fit(
       law: force law between the channels, instead of the config's: a name, or one of one's own.
       rule: learning rule, instead of the config's: a name, or one of one's own.
       callbacks: look on while it is trained (`physjax.Callback`).
+      start_from: weights to begin with, instead of the config's `model.start_from`: a run that has
+        ended or its folder, or a file (docs/export.md).
       fresh: start anew; the folder of an earlier run is renamed to <name>.old-1.
       console: where progress is shown; None: standard output.
 
     Raises:
       UserError: it cannot be run as asked; an OriginError where the run in the folder was made by
-        other code, of other images or under other settings of JAX.
+        other code, of other images, from other weights or under other settings of JAX.
       NotFinite: the loss became infinite or not a number.
       Interrupted: Ctrl-C or another signal; everything is saved, and the same call goes on.
     """
@@ -54,6 +57,9 @@ def fit(
     from physjax.train import loop
 
     config = _with_choices(config, law, rule)
+    if start_from is not None:
+        named = start_from.path if isinstance(start_from, Run) else start_from
+        config = config.set("model.start_from", str(named))
     record = loop.fit(
         config,
         dataset=dataset,

@@ -79,7 +79,7 @@ class LoadedRun:
           OriginError: the code of law or base is not what was trained, and `other_code` not given.
           CheckpointError: the checkpoint is gone or damaged.
         """
-        from physjax.evaluate.network import restore
+        from physjax.train.ended import restore
         from physjax.train.origin import check_code
 
         result = self.result
@@ -89,7 +89,7 @@ class LoadedRun:
     @functools.cached_property
     def _setup(self) -> TrainSetup:
         runtime.configure()
-        from physjax.evaluate.network import dataset_info
+        from physjax.train.ended import dataset_info
         from physjax.train.setup import TrainSetup
 
         facts = self.result.data

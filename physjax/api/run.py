@@ -160,7 +160,8 @@ class Run(LoadedRun):
 
         Raises:
           ConfigError: there is no such format.
-          ExportError: the format cannot hold the network, or needs what is not installed.
+          ExportError: the format cannot hold the network.
+          WeightsError: it needs what is not installed.
         """
         from physjax.export import EXPORTS, write_export
 

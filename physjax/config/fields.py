@@ -135,6 +135,10 @@ class ModelConfig:
     """Probability of dropping a unit before a dense layer of the head."""
     width: Annotated[float, Field(gt=0, le=64)] = 1.0
     """Factor on the number of channels of every layer."""
+    start_from: PathText | None = None
+    """Weights that replace the initial ones (docs/export.md): a file of `physjax export --to
+    safetensors`, the folder of a run that has ended, or weights of torchvision's AlexNet. Classes
+    of another number get a new last layer. None: random ones."""
     algorithm: Literal["auto", "direct", "patch", "winograd2", "winograd4"] = "auto"
     """How convolutions are computed (`physjax.ops.conv`); auto: by platform and shape."""
     auxiliary_weight: Factor = 0.0

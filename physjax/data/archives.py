@@ -8,10 +8,11 @@ from pathlib import Path
 
 from physjax.data.cifar import is_published, read_cifar, unpacked
 from physjax.data.idx import read_idx
-from physjax.data.raw import RawData, file_sha256, unpacked_limit
+from physjax.data.raw import RawData, unpacked_limit
 from physjax.data.spec import Archive, DatasetSpec
 from physjax.data.svhn import read_svhn
 from physjax.data.types import DataError
+from physjax.files import file_sha256
 
 
 @dataclass(frozen=True)

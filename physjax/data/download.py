@@ -10,9 +10,9 @@ from typing import IO
 from urllib.parse import urlsplit
 
 from physjax import files
-from physjax.data.raw import file_sha256
 from physjax.data.spec import Archive
 from physjax.data.types import DataError
+from physjax.files import file_sha256
 
 PATIENCE = 5.0
 """Seconds until a host that says nothing counts as absent."""

@@ -23,7 +23,6 @@ from physjax import files
 from physjax.data.images import shown
 from physjax.data.lazy import Images, Pixels
 from physjax.data.pixels import channel_counts, statistics_of
-from physjax.data.raw import file_sha256
 from physjax.data.spec import Channels, Labels
 from physjax.data.stream import in_order
 from physjax.data.types import DataError, Split
@@ -95,7 +94,7 @@ def of_files(root: Path, sources: Sequence[Path], train: Images, workers: int = 
 def _content(path: Path) -> tuple[int, str]:
     """Size and SHA-256 of a file."""
     try:
-        return path.stat().st_size, file_sha256(path)
+        return path.stat().st_size, files.file_sha256(path)
     except OSError as error:
         raise DataError(f"{shown(path)} cannot be read: {error.strerror}") from error
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import hashlib
 import math
 import zlib
 from collections.abc import Iterator
@@ -43,12 +42,6 @@ def unpacked_limit(spec: DatasetSpec) -> int:
     """Bytes that the unpacked files of a data set never reach: twice its pixels and labels."""
     each = math.prod(spec.native_shape) + 64
     return 2 * (spec.train_examples + spec.test_examples) * each + (1 << 20)
-
-
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal digits."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 class Bounded:

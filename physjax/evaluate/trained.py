@@ -11,8 +11,8 @@ from typing import Any, TypedDict
 
 from physjax import data, runtime
 from physjax.config import Config
-from physjax.evaluate.network import restore
 from physjax.records import RecordError, Result, RunFolder
+from physjax.train.ended import restore
 from physjax.train.origin import check_code
 from physjax.train.setup import TrainSetup
 

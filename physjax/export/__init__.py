@@ -25,12 +25,14 @@ with epy.lazy_api_imports(globals()):
     from physjax.export.safetensors import read_safetensors
     from physjax.export.torch import network_of_torch, read_torch
     from physjax.export.write import write_export
+    from physjax.train.weights.errors import WeightsError
 
 __all__ = [
     "EXPORTS",
     "ExportError",
     "ExportFormat",
     "PortableNetwork",
+    "WeightsError",
     "network_of_run",
     "network_of_torch",
     "read_safetensors",

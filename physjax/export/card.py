@@ -15,7 +15,7 @@ from physjax.forces import LAWS
 from physjax.models import get_spec
 from physjax.records import RunRecord
 
-_NOT_SHOWN = ("data.", "run.")
+_NOT_SHOWN = ("data.", "run.", "model.start_from")
 
 
 def model_card(network: PortableNetwork, kind: ExportFormat, path: Path) -> str:
@@ -106,6 +106,7 @@ def _training(record: RunRecord) -> list[str]:
         f"| fingerprint of the images | `{result.data.fingerprint}` |",
         f"| recipe | `{config.recipe}`, {config.optim.epochs} epochs |",
         f"| other settings | {', '.join(f'{k} = {v}' for k, v in changed.items()) or 'none'} |",
+        *_started_from(record),
         f"| seed | {config.run.seed} |",
         f"| precision of the training | {config.run.precision} |",
         f"| test accuracy | {result.test_accuracy:.2%} of n = {result.data.examples['test']:,} "
@@ -116,6 +117,13 @@ def _training(record: RunRecord) -> list[str]:
         "",
         "One run with one seed: another seed gives another accuracy.",
     ]
+
+
+def _started_from(record: RunRecord) -> list[str]:
+    weights = None if record.origin is None else record.origin.weights
+    if weights is None:
+        return []
+    return [f"| started from | the weights {Path(weights.source).name} (`{weights.sha256}`) |"]
 
 
 def _imported(network: PortableNetwork) -> list[str]:

@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING
 
-from physjax.errors import UserError
+from physjax.train.weights.errors import WeightsError
 
 if TYPE_CHECKING:
     from physjax.export.network import PortableNetwork
 
 
-class ExportError(UserError):
-    """A network that a format cannot hold, or a file that is none; the message says why."""
+class ExportError(WeightsError):
+    """A network that a format cannot hold; the message says why."""
 
 
 @dataclass(frozen=True)
@@ -36,17 +34,4 @@ class ExportFormat:
     write: Callable[[PortableNetwork, Path], None]
     """Writes the file, whole or not at all. Raises ExportError for what it cannot hold."""
     read: Callable[[Path], PortableNetwork] | None = None
-    """Reads such a file again, where it can be; raises ExportError for what is none."""
-
-
-def needed(module: str, extra: str = "export") -> ModuleType:
-    """A module that only some formats need. Raises ExportError with the way to get it."""
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] != module.partition(".")[0]:
-            raise
-        raise ExportError(
-            f"{module} is not installed: pip install 'physjax[{extra}]' (or pip install "
-            f"{module.partition('.')[0]})"
-        ) from error
+    """Reads such a file again, where it can be; raises WeightsError for what is none."""

@@ -130,21 +130,3 @@ def normalisation(network: PortableNetwork) -> tuple[tuple[float, ...], tuple[fl
     if network.config.augment.normalize == "imagenet":
         return augment.IMAGENET_MEAN, augment.IMAGENET_STD
     return network.info.mean, network.info.std
-
-
-def flat(variables: Mapping[str, Any]) -> dict[str, npt.NDArray[np.float32]]:
-    """Arrays by their names with dots: `params.conv1.kernel`."""
-    paths, _ = jax.tree_util.tree_flatten_with_path(variables)
-    return {".".join(str(key.key) for key in path): np.asarray(array) for path, array in paths}
-
-
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`flat` made flat."""
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *path, last = name.split(".")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = array
-    return tree

@@ -7,9 +7,10 @@ from pathlib import Path
 
 from physjax import files
 from physjax.export import onnx_ops, onnx_shapes
-from physjax.export.format import ExportError, ExportFormat, needed
+from physjax.export.format import ExportError, ExportFormat
 from physjax.export.network import PortableNetwork
 from physjax.export.onnx_graph import IR_VERSION, OPSET, Graph, Tensor, trace
+from physjax.train.weights.errors import needed
 
 _LARGEST = 2**31 - 1
 """Bytes of a file, which is one message of protocol buffers."""
@@ -25,7 +26,8 @@ def write(network: PortableNetwork, path: Path) -> None:
     """Write a graph with the input `images` and the output `logits`; the batch is free.
 
     Raises:
-      ExportError: onnx is not installed, or the network computes something that is not known.
+      WeightsError: onnx is not installed.
+      ExportError: the network computes something that is not known.
     """
     onnx = needed("onnx")
     helper, kinds = needed("onnx.helper"), onnx.TensorProto

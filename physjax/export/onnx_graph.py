@@ -16,7 +16,8 @@ import numpy as np
 import numpy.typing as npt
 from jax.extend import core
 
-from physjax.export.format import ExportError, needed
+from physjax.export.format import ExportError
+from physjax.train.weights.errors import needed
 
 OPSET = 18
 IR_VERSION = 9

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
 
 from physjax import files
-from physjax.config import ConfigError, from_dict, to_dict
+from physjax.config import to_dict
 from physjax.data import DatasetInfo
-from physjax.export.format import ExportError, ExportFormat, needed
-from physjax.export.network import PortableNetwork, flat, nested, portable_model
+from physjax.export.format import ExportFormat
+from physjax.export.network import PortableNetwork, portable_model
 from physjax.models import image_size
+from physjax.train.weights.errors import WeightsError, needed
+from physjax.train.weights.names import flat
+from physjax.train.weights.safetensors import KEY, read_exported
 
 _USAGE = """\
 from safetensors.numpy import load_file
@@ -25,10 +29,6 @@ from physjax.export import read_safetensors
 
 logits = read_safetensors("NAME").predict(images)
 """
-_KEY = "physjax"
-"""Under which the metadata says what the arrays are."""
-
-
 _FACTS = (
     "name",
     "title",
@@ -50,8 +50,11 @@ def write(network: PortableNetwork, path: Path) -> None:
         name: np.array(x, np.float32, order="C") for name, x in flat(network.variables).items()
     }
     config, info = network.config, network.info
+    begun = config.model.start_from
     config = config.replace(
-        data={"data_dir": None, "cache_dir": None}, run={"runs_dir": "runs", "plugins": ()}
+        data={"data_dir": None, "cache_dir": None},
+        model={"start_from": None if begun is None else PurePath(begun).name},
+        run={"runs_dir": "runs", "plugins": ()},
     )
     about = {
         "config": to_dict(config),
@@ -62,7 +65,7 @@ def write(network: PortableNetwork, path: Path) -> None:
         },
     }
     # The name "format" is what other programs look at.
-    metadata = {"format": "np", _KEY: json.dumps(about)}
+    metadata = {"format": "np", KEY: json.dumps(about)}
     files.atomic_write(path, numpy.save(arrays, metadata))
 
 
@@ -70,38 +73,28 @@ def read_safetensors(path: str | Path) -> PortableNetwork:
     """The network in a file that :func:`write` wrote.
 
     Raises:
-      ExportError: safetensors is not installed; or the file is damaged, or holds something else.
+      WeightsError: safetensors is not installed; or the file is damaged, or holds something else.
       ConfigError: its base or force law is not here.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"{path}: there is no such file")
-    library = needed("safetensors")
-    try:
-        with library.safe_open(path, "np") as file:
-            text = file.metadata()[_KEY]
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        about = json.loads(text)
-        config = from_dict(about["config"], str(path))
-        facts: dict[str, Any] = dict(about["data"])
-        facts |= {key: tuple(x) for key, x in facts.items() if isinstance(x, list)}
-        info, folded = DatasetInfo(**facts, source=str(path), notice=""), bool(about["folded"])
-    except ConfigError:
-        raise
-    # What is missing, damaged or of another program ends in many ways.
-    except Exception as error:
-        raise ExportError(
-            f"{path} is no export of physjax ({type(error).__name__}: {error})"
-        ) from error
+    read = read_exported(path)
+    info = _info(read.facts, path)
     return PortableNetwork(
-        config,
+        read.config,
         info,
-        nested(arrays),
-        portable_model(config, info.num_classes, folded),
-        image_size(config.model),
-        folded,
+        read.variables,
+        portable_model(read.config, info.num_classes, read.folded),
+        image_size(read.config.model),
+        read.folded,
         source=str(path),
     )
+
+
+def _info(facts: Mapping[str, Any], path: Path) -> DatasetInfo:
+    try:
+        return DatasetInfo(**facts, source=str(path), notice="")
+    except TypeError as error:
+        raise WeightsError(f"{path} is no export of physjax ({error})") from error
 
 
 SAFETENSORS = ExportFormat(

@@ -17,29 +17,16 @@ import numpy.typing as npt
 from physjax import files
 from physjax.config import recipe
 from physjax.data import DatasetInfo, augment
-from physjax.export.format import ExportError, ExportFormat, needed
+from physjax.export.format import ExportError, ExportFormat
 from physjax.export.network import PortableNetwork
 from physjax.models import build, get_spec, image_size
 from physjax.models.builder import BATCH_NORM_EPSILON
+from physjax.train.weights.errors import needed
+from physjax.train.weights.torchvision import HEAD, NAMES, Arrays, read_torch
 
-NAMES = {
-    "conv1": "features.0",
-    "conv2": "features.3",
-    "conv3": "features.6",
-    "conv4": "features.8",
-    "conv5": "features.10",
-    "fc1": "classifier.1",
-    "fc2": "classifier.4",
-    "fc3": "classifier.6",
-}
-"""Layers here, and in torchvision's AlexNet."""
 _POOLED = ("conv1", "conv2", "conv5")
-_HEAD = (6, 6)
-"""Rows and columns that the first dense layer sees."""
 RESIZED = 256
 """Side in pixels of what torchvision's preprocessing cuts the middle 224 of."""
-
-Arrays = dict[str, npt.NDArray[np.float32]]
 
 _USAGE = """\
 import torch
@@ -60,12 +47,12 @@ def write(network: PortableNetwork, path: Path) -> None:
     """Write the state dict by `torch.save`.
 
     Raises:
-      ExportError: PyTorch is not installed, or the network is not the plain AlexNet in the
-        paper's size.
+      WeightsError: PyTorch is not installed.
+      ExportError: the network is not the plain AlexNet in the paper's size.
     """
     # A network that has no place there is refused before anybody installs PyTorch for it.
     arrays = state_dict(network)
-    torch = needed("torch", "bench")
+    torch = needed("torch", None)
     state = {
         name: torch.from_numpy(np.array(array, np.float32, order="C"))
         for name, array in arrays.items()
@@ -133,89 +120,9 @@ def _to_torch(layer: str, kernel: npt.NDArray[np.float32]) -> npt.NDArray[np.flo
     if kernel.ndim == 4:
         return np.ascontiguousarray(kernel.transpose(3, 2, 0, 1))
     if layer == "fc1":
-        spread = kernel.reshape(*_HEAD, -1, kernel.shape[1])
+        spread = kernel.reshape(*HEAD, -1, kernel.shape[1])
         return np.ascontiguousarray(spread.transpose(3, 2, 0, 1).reshape(kernel.shape[1], -1))
     return np.ascontiguousarray(kernel.T)
-
-
-def _from_torch(layer: str, weight: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    if weight.ndim == 4:
-        return np.ascontiguousarray(weight.transpose(2, 3, 1, 0))
-    if layer == "fc1":
-        spread = weight.reshape(weight.shape[0], -1, *_HEAD)
-        return np.ascontiguousarray(spread.transpose(2, 3, 1, 0).reshape(-1, weight.shape[0]))
-    return np.ascontiguousarray(weight.T)
-
-
-def read_torch(path: str | Path) -> dict[str, Any]:
-    """Weights of torchvision's AlexNet, as flax variables: `{"params": {"conv1": {...}, ...}}`.
-
-    Args:
-      path: of a state dict that `torch.save` wrote, or of safetensors with the same names.
-
-    Raises:
-      ExportError: what reads the file is not installed; or it is damaged, or of another network.
-    """
-    path = Path(path)
-    if not path.is_file():
-        raise ExportError(f"{path}: there is no such file")
-    state = _arrays(path)
-    params: dict[str, Any] = {}
-    for layer, name in NAMES.items():
-        shapes = []
-        for part in ("weight", "bias"):
-            if f"{name}.{part}" not in state:
-                raise ExportError(
-                    f"{path} has no {name}.{part}: it is no AlexNet with torchvision's names; it "
-                    f"has {', '.join(list(state)[:4]) or 'nothing'}, ..."
-                )
-            shapes.append(state[f"{name}.{part}"].shape)
-        wanted = _SHAPES[layer]
-        if (
-            shapes[0][1:] != wanted[1:]
-            or shapes[1] != shapes[0][:1]
-            or (layer != "fc3" and shapes[0] != wanted)
-        ):
-            raise ExportError(
-                f"{path}: {name}.weight has the shape {list(shapes[0])}, and not {list(wanted)}: "
-                "it is another network"
-            )
-        params[layer] = {
-            "kernel": _from_torch(layer, state[f"{name}.weight"]),
-            "bias": state[f"{name}.bias"],
-        }
-    return {"params": params}
-
-
-_SHAPES: dict[str, tuple[int, ...]] = {
-    "conv1": (64, 3, 11, 11),
-    "conv2": (192, 64, 5, 5),
-    "conv3": (384, 192, 3, 3),
-    "conv4": (256, 384, 3, 3),
-    "conv5": (256, 256, 3, 3),
-    "fc1": (4096, 9216),
-    "fc2": (4096, 4096),
-    "fc3": (1000, 4096),
-}
-"""Of torchvision's weights; the last layer may have another number of classes."""
-
-
-def _arrays(path: Path) -> Arrays:
-    """The arrays in a file, as float32."""
-    try:
-        if path.suffix == ".safetensors":
-            return dict(needed("safetensors.numpy").load_file(path))
-        torch = needed("torch", "bench")
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        return {name: tensor.float().numpy() for name, tensor in state.items()}
-    except ExportError:
-        raise
-    # A damaged file, or pickles of more than arrays, end in many ways.
-    except Exception as error:
-        text = " ".join(str(error).split())[:150]
-        raise ExportError(
-            f"{path} is no state dict of arrays ({type(error).__name__}: {text})"
-        ) from error
 
 
 def network_of_torch(path: str | Path, class_names: Sequence[str] | None = None) -> PortableNetwork:
@@ -228,7 +135,8 @@ def network_of_torch(path: str | Path, class_names: Sequence[str] | None = None)
       class_names: of the outputs; None: `class 0` and so on.
 
     Raises:
-      ExportError: as :func:`read_torch`; or another number of names than of outputs.
+      WeightsError: as :func:`read_torch`.
+      ExportError: another number of names than of outputs.
     """
     variables = read_torch(path)
     count = len(variables["params"]["fc3"]["bias"])

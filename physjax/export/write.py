@@ -18,7 +18,8 @@ def write_export(network: PortableNetwork, to: str, path: Path) -> list[Path]:
 
     Raises:
       ConfigError: there is no such format.
-      ExportError: the format cannot hold the network, or needs what is not installed.
+      ExportError: the format cannot hold the network.
+      WeightsError: it needs what is not installed.
     """
     kind = EXPORTS.get_named(to)
     card = path.with_name(f"{path.name}.md")

@@ -1,7 +1,7 @@
 """Where a record comes from: code, images and settings that decide it, and who made it.
 
-What decides a result (:attr:`Origin.code`, `settings`, `images`) is part of its identity, and a
-result is never returned, gone on with or compared where it differs. What only tells
+What decides a result (:attr:`Origin.code`, `settings`, `images`, `weights`) is part of its
+identity, and a result is never returned, gone on with or compared where it differs. What only tells
 (:attr:`Origin.sessions`: commit, versions, host, command) may differ. Nothing here imports JAX.
 """
 
@@ -48,6 +48,16 @@ class Images:
 
 
 @schema.strict(OriginError)
+class Weights:
+    """Which weights a run started from."""
+
+    source: str
+    """The file or run, as the config names it."""
+    sha256: Sha256
+    """Of the file; of a run the digest of its last checkpoint's arrays."""
+
+
+@schema.strict(OriginError)
 class Session:
     """One process that worked on a run."""
 
@@ -78,6 +88,8 @@ class Origin:
     """In order; the first one began the run."""
     plugins: dict[str, Sha256] = field(default_factory=dict)
     """Of the file of each plug-in. What counts is the hash of the code that the run consists of."""
+    weights: Weights | None = None
+    """None where the run started from random ones, or they were not looked at."""
 
 
 def to_dict(origin: Origin) -> dict[str, Any]:
@@ -95,7 +107,7 @@ def changes(earlier: Origin, now: Origin, parts: Iterable[str] = ()) -> list[str
 
     Args:
       earlier: of what is there.
-      now: of what is asked for. Images are compared where both sides know them.
+      now: of what is asked for. Images and weights are compared where both sides know them.
       parts: compare only code that begins with one of these words, e.g. "law"; empty: all.
     """
     lines = []
@@ -117,6 +129,12 @@ def changes(earlier: Origin, now: Origin, parts: Iterable[str] = ()) -> list[str
         lines.append(
             f"the images of {b.name} were {a.fingerprint[:12]} ({a.source}) and are "
             f"{b.fingerprint[:12]} ({b.source})"
+        )
+    before, after = earlier.weights, now.weights
+    if before is not None and after is not None and before.sha256 != after.sha256:
+        lines.append(
+            f"the weights to start from were {before.sha256[:12]} ({before.source}) and are "
+            f"{after.sha256[:12]} ({after.source})"
         )
     return lines
 
@@ -141,6 +159,10 @@ def way_out(changed: Iterable[str]) -> str:
             advice.append(f"set {unset}" if "=" in unset else unset)
         elif line.startswith("the images"):
             advice.append("give the --data-dir of the earlier ones")
+        elif line.startswith("the weights"):
+            advice.append(
+                "put the earlier file back (or take this one away: a run that has begun needs none)"
+            )
         else:
             advice.append("bring the earlier code back")
     return f"{' and '.join(dict.fromkeys(advice))}, or start anew with --fresh (the old is kept)"
@@ -180,15 +202,20 @@ def _commit(origin: Origin) -> str:
 
 def strip_machine_paths(origin: Origin) -> Origin:
     """Without the folders of the machine that it comes from: their last part alone stays."""
-    images = origin.images
-    if images is not None and Path(images.source).is_absolute():
-        source = "/".join(PurePath(images.source).parts[-2:])
-        images = dataclasses.replace(images, source=source)
+    images, weights = origin.images, origin.weights
+    if images is not None:
+        images = dataclasses.replace(images, source=_relative(images.source))
+    if weights is not None:
+        weights = dataclasses.replace(weights, source=_relative(weights.source))
     sessions = tuple(
         dataclasses.replace(s, command=_without_folders(s.command), xla_flags=_bare(s.xla_flags))
         for s in origin.sessions
     )
-    return dataclasses.replace(origin, images=images, sessions=sessions)
+    return dataclasses.replace(origin, images=images, sessions=sessions, weights=weights)
+
+
+def _relative(source: str) -> str:
+    return "/".join(PurePath(source).parts[-2:]) if Path(source).is_absolute() else source
 
 
 def _without_folders(command: str) -> str:

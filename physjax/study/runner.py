@@ -30,10 +30,12 @@ from physjax.study.shards import Claim, Claims, Shard
 from physjax.study.status import changed_runs, cost_model, run_status, validate
 from physjax.study.watch import StopWhenLost
 from physjax.train import signals
+from physjax.train.checkpoint import has_checkpoint
 from physjax.train.choices import resolve_choices
 from physjax.train.loop import fit
 from physjax.train.setup import TrainSetup
 from physjax.train.time_limit import TimeLimit
+from physjax.train.weights.given import GivenWeights, find_weights
 
 _PATIENCE = 600.0
 """Seconds that a shard waits for others, which look at the study before they begin, as it does."""
@@ -241,16 +243,22 @@ class _Work:
 def _check_data(missing: Mapping[Cell, Config], done: Mapping[Cell, StudyRecord]) -> None:
     """Load each data set once, so that what cannot be run is said before anything is.
 
-    Raises UserError where a data set cannot be had, where a batch does not fit it, and where the
-    study's records were made with other images of the same name.
+    Raises UserError where a data set cannot be had, where a batch does not fit it, where a network
+    cannot start from its weights, and where the study's records were made with other images of the
+    same name.
     """
     loaded: dict[object, data.Dataset] = {}
+    begun: set[object] = set()
     for cell, asked in missing.items():
         config = resolve_choices(asked, in_study=True)
         if config.data not in loaded:
             loaded[config.data] = data.load(config.data)
         here = loaded[config.data]
-        TrainSetup(config, here.info, len(here.train))
+        setup = TrainSetup(config, here.info, len(here.train))
+        kind = (config.model, config.law, config.rule, config.data)
+        if kind not in begun and not has_checkpoint(RunFolder.of(asked).checkpoints):
+            GivenWeights(setup, find_weights(config)).read()
+            begun.add(kind)
         for other, record in done.items():
             if record.result is None or other.dataset != cell.dataset:
                 continue

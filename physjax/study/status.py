@@ -10,7 +10,7 @@ import jax
 from physjax import data, runtime
 from physjax.config import RECIPES, Config, ConfigError, get_setting
 from physjax.records import DeviceFacts, RunFolder
-from physjax.records.provenance import changes
+from physjax.records.provenance import Origin, changes
 from physjax.study.corruptions import check_corruptions
 from physjax.study.cost import CostModel, Estimate, finished_runs
 from physjax.study.design import Cell, Study, plan
@@ -21,6 +21,7 @@ from physjax.study.views import check_views
 from physjax.train.choices import without_effect
 from physjax.train.origin import current_origin
 from physjax.train.progress import format_seconds
+from physjax.train.weights.given import find_weights
 
 
 @dataclass(frozen=True)
@@ -90,10 +91,14 @@ def changed_runs(
     different = {}
     for cell, config in local.items():
         earlier = done[cell].origin if cell in done else RunFolder.of(config).read_origin()
-        lines = [] if earlier is None else changes(earlier, current_origin(config))
+        lines = [] if earlier is None else _changes(earlier, config)
         if lines:
             different[cell] = lines
     return different
+
+
+def _changes(earlier: Origin, config: Config) -> list[str]:
+    return changes(earlier, current_origin(config, weights=find_weights(config)))
 
 
 def cost_model(paths: Paths) -> CostModel:

@@ -184,6 +184,15 @@ class Checkpoints:
             )
         return None
 
+    def seal(self, step: int) -> str:
+        """A SHA-256 that stands for all that was saved at `step`: that of its arrays' digests.
+
+        Raises CheckpointError where there is no such checkpoint, or what says it is damaged.
+        """
+        with explained(f"the checkpoint of step {step} in {self._folder} cannot be read"):
+            args = ocp.args.Composite(contents=ocp.args.JsonRestore())
+            return str(self._manager.restore(step, args=args)["contents"]["sha256"])
+
     def _steps(self) -> list[int]:
         """From the newest on; also those that Orbax passes over, for a file that is missing."""
         if not self._folder.is_dir():
@@ -241,6 +250,11 @@ class Checkpoints:
                 self._manager.wait_until_finished()
             finally:
                 self._manager.close()
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether something was saved in a run's folder of checkpoints, whole or not."""
+    return folder.is_dir() and any(path.name.isdecimal() for path in folder.iterdir())
 
 
 def digests(tree: Any) -> dict[str, str]:

@@ -16,6 +16,7 @@ from physjax.records import RunFolder, RunRecord
 from physjax.records.provenance import Origin, changes
 from physjax.train import multihost, signals
 from physjax.train.callbacks import Callback, ShowProgress
+from physjax.train.checkpoint import has_checkpoint
 from physjax.train.checkpoint_errors import check_path
 from physjax.train.choices import resolve_choices
 from physjax.train.diagnostics import LayerDiagnostics
@@ -27,6 +28,7 @@ from physjax.train.setup import TrainSetup
 from physjax.train.time_limit import TimeLimit
 from physjax.train.trackers import TRACKERS
 from physjax.train.trainer import Trainer
+from physjax.train.weights.given import GivenWeights, find_weights
 
 Fresh = Literal["no", "changed", "yes"]
 
@@ -88,13 +90,25 @@ def fit(
         config = _with_dataset(config, info.name)
         folder = RunFolder.of(config)
         setup = TrainSetup(config, info, len(loaded.train), _shards(config))
+        with multihost.all_or_none("read the weights to start from"):
+            found = find_weights(config)
+        multihost.assert_equal(
+            "" if found is None else found.sha256,
+            f"the hosts of this run have different weights in {config.model.start_from}; give all "
+            "of them the same file",
+        )
+        given = GivenWeights(setup, found)
         with multihost.all_or_none("read the code that the run is made of"):
-            origin = current_origin(config, info)
+            origin = current_origin(config, info, found)
         multihost.assert_equal(
             identity(origin),
             "the hosts of this run have different code of its law, learning rule or base model, or "
             "different settings of JAX; give all of them the same",
         )
+        with multihost.all_or_none("start from the weights"):
+            if _begins(folder, origin, fresh):
+                # What cannot be started from is said before anything is written.
+                given.read()
         _open(folder, config, origin, held, fresh)
         if not multihost.is_lead_host():
             console = Console(quiet=True)
@@ -124,6 +138,7 @@ def fit(
                     signals=caught,
                     time_limit=time_limit,
                     spent=spent,
+                    given=given if config.model.start_from else None,
                     log=display.say,
                 ).run()
         # A signal that came too late to stop anything ends what would have followed, like a study.
@@ -171,6 +186,13 @@ def _open(
             )
         folder.check(config)
         folder.check_origin(origin)
+
+
+def _begins(folder: RunFolder, origin: Origin, fresh: Fresh) -> bool:
+    """Whether the run starts from the beginning: there is neither a result nor a checkpoint."""
+    if fresh == "yes" or (fresh == "changed" and _changed(folder, origin)):
+        return True
+    return not has_checkpoint(folder.checkpoints) and folder.read_result() is None
 
 
 def _changed(folder: RunFolder, origin: Origin) -> bool:

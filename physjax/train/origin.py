@@ -24,7 +24,7 @@ from physjax.models import get_spec, law_name
 from physjax.optimizers import get_optimizer
 from physjax.records import RunRecord, provenance
 from physjax.records.code_hash import code_of
-from physjax.records.provenance import Code, Images, Origin, OriginError, Session
+from physjax.records.provenance import Code, Images, Origin, OriginError, Session, Weights
 from physjax.rules import get_rule
 from physjax.train.plugins import load_plugins, plugin_hashes
 
@@ -48,12 +48,15 @@ SETTINGS = (
 )
 
 
-def current_origin(config: Config, images: DatasetInfo | None = None) -> Origin:
+def current_origin(
+    config: Config, images: DatasetInfo | None = None, weights: Weights | None = None
+) -> Origin:
     """The origin of `config`'s run, were it made by this process.
 
     Args:
       config: of the run.
       images: those that it sees; None where they are not to be looked at.
+      weights: those that it starts from; None where there are none, or they are not looked at.
 
     Raises:
       ConfigError: there is no such model or law.
@@ -61,7 +64,7 @@ def current_origin(config: Config, images: DatasetInfo | None = None) -> Origin:
     """
     plugins = plugin_hashes(config.run.plugins)
     seen = None if images is None else Images(images.name, images.fingerprint, images.source)
-    return Origin(_code(config), _settings(), seen, (current_session(),), plugins)
+    return Origin(_code(config), _settings(), seen, (current_session(),), plugins, weights)
 
 
 def _code(config: Config) -> dict[str, Code]:
@@ -91,7 +94,8 @@ def _settings() -> dict[str, str | float | int | bool | None]:
 
 
 def identity(origin: Origin) -> str:
-    """A text that two origins share where nothing that decides a result differs, images apart."""
+    """A text that two origins share where nothing that decides a result differs, images and weights
+    apart."""
     values = provenance.to_dict(origin)
     return json.dumps([values["code"], values["settings"]], sort_keys=True)
 

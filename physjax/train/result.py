@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from physjax import runtime
+from physjax.errors import NotFinite
 from physjax.records import (
     DataFacts,
     EpochRecord,
     Result,
+    RunFolder,
     best_epoch,
     best_test_accuracy,
     median_images_per_second,
@@ -103,6 +105,15 @@ def make_result(trainer: Trainer, evaluation: Evaluation) -> Result:
             multihost.fetch(trainer.state.params), trainer.setup.law.recorded_names
         ),
         spent=trainer.ledger.sum_up(trainer.step),
+    )
+
+
+def diverged(what: str, step: int, folder: RunFolder) -> NotFinite:
+    """The error of a run in `folder` in which `what` is no number any more."""
+    return NotFinite(
+        what,
+        step,
+        f"the last good checkpoint stays in {folder.checkpoints}; a lower --learning-rate may help",
     )
 
 

@@ -83,7 +83,10 @@ class TrainSetup:
                 "batch at once; leave it out"
             )
         if batch > n and self.config.optim.drop_remainder:
-            raise ConfigError(f"batch_size is {batch}, but there are only {n} training images")
+            raise ConfigError(
+                f"batch_size is {batch}, but there are only {n} training images; give a "
+                f"--batch-size of at most {n}"
+            )
 
     @property
     def rule(self) -> LearningRule:

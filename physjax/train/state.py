@@ -15,6 +15,7 @@ from physjax.data.lazy import Images
 from physjax.models import init_variables
 from physjax.train.setup import TrainSetup, stream_key
 from physjax.train.sharding import is_parted, layout, place_state
+from physjax.train.weights.names import Arrays, replaced
 from physjax.train.whitening import whiten_first_layer
 
 NEVER = np.iinfo(np.int32).max
@@ -84,19 +85,24 @@ def as_variables(params: Any, batch_stats: Any) -> dict[str, Any]:
     return {"params": params, "batch_stats": batch_stats} if batch_stats else {"params": params}
 
 
-def init_state(setup: TrainSetup, images: Images | None = None) -> TrainState:
-    """The state before the first step, a pure function of the config and the images.
+def init_state(
+    setup: TrainSetup, images: Images | None = None, given: Arrays | None = None
+) -> TrainState:
+    """The state before the first step, a pure function of the config, the images and the weights.
 
     Args:
       setup: of the run.
       images: uint8 [N, H, W, 3], the training images, for a first layer that starts with what they
         say; None where structure and shapes are all that is asked for.
+      given: weights that replace initial ones, by their names (`physjax.train.weights`).
     """
     seed = setup.config.run.seed
     model = dataclasses.replace(setup, shards=1).model()
     variables = init_variables(model, stream_key(seed, "init", 0), setup.image_size)
+    if given is not None:
+        variables = replaced(variables, given)
     params = variables["params"]
-    if setup.config.model.first_layer != "random" and images is not None:
+    if given is None and setup.config.model.first_layer != "random" and images is not None:
         params = whiten_first_layer(setup, params, images)
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -109,13 +115,15 @@ def init_state(setup: TrainSetup, images: Images | None = None) -> TrainState:
     )
 
 
-def start_state(setup: TrainSetup, images: Images | None) -> TrainState:
+def start_state(
+    setup: TrainSetup, images: Images | None, given: Arrays | None = None
+) -> TrainState:
     """:func:`init_state` on the setup's devices, as `--sharding` has it there.
 
-    Where each device has a part of it, none ever holds the whole; but a first layer that starts
-    with the images whitened is begun on one.
+    Where each device has a part of it, none ever holds the whole; but given weights, and a first
+    layer that starts with the images whitened, are begun on one.
     """
-    if not is_parted(setup) or setup.config.model.first_layer != "random":
-        return place_state(setup, init_state(setup, images))
+    if not is_parted(setup) or setup.config.model.first_layer != "random" or given is not None:
+        return place_state(setup, init_state(setup, images, given))
     make = partial(init_state, setup)
     return jax.jit(make, out_shardings=layout(setup, jax.eval_shape(make)))()

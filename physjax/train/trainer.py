@@ -15,7 +15,7 @@ import jax
 import numpy as np
 
 from physjax import data, runtime
-from physjax.errors import TIME_LIMIT, Interrupted, NotFinite
+from physjax.errors import TIME_LIMIT, Interrupted
 from physjax.records import DeviceFacts, EpochRecord, RunFolder, RunRecord
 from physjax.train import multihost
 from physjax.train.callbacks import Callback, Callbacks
@@ -23,12 +23,13 @@ from physjax.train.compiled import CompiledSteps
 from physjax.train.journal import Journal
 from physjax.train.ledger import Ledger, Stopwatch
 from physjax.train.predict import Evaluation
-from physjax.train.result import make_epoch, make_result, not_finite
+from physjax.train.result import diverged, make_epoch, make_result, not_finite
 from physjax.train.setup import TrainSetup
 from physjax.train.sharding import place
 from physjax.train.signals import Signals
 from physjax.train.state import NEVER, Metrics, start_state
 from physjax.train.time_limit import TimeLimit
+from physjax.train.weights.given import GivenWeights
 
 # Of several hosts. With steps of a tenth of a second, and 16 in a call, every 16 s.
 _CALLS_BETWEEN_SYNCS = 10
@@ -45,6 +46,7 @@ class Trainer:
       signals: those that were caught so far and will be.
       time_limit: at whose end everything must be saved; None: there is none.
       spent: what the session's time was spent on before this.
+      given: the weights that it starts from; None: random ones.
       log: takes lines of text, with `loud=True` those that must not be missed.
 
     Attributes:
@@ -69,11 +71,13 @@ class Trainer:
         signals: Signals | None = None,
         time_limit: TimeLimit | None = None,
         spent: Stopwatch | None = None,
+        given: GivenWeights | None = None,
         log: Callable[..., None] = lambda text, loud=False: None,
     ) -> None:
         self.setup, self.config, self.dataset, self.folder = setup, setup.config, dataset, folder
         self.callbacks, self.signals, self.log = Callbacks(callbacks), signals or Signals(), log
         self.time_limit, self._spent = time_limit or TimeLimit(), spent or Stopwatch()
+        self._given = given
         # What only the record at the end needs is looked up now, not after hours.
         self.device = DeviceFacts(**runtime.device_facts(setup.shards))
         self.versions = runtime.versions()
@@ -122,6 +126,9 @@ class Trainer:
         if saved is not None:
             self.state, self.step = saved, int(saved.step)
             self.log(f"resumed {self.folder.path} at step {self.step} of {self.setup.total_steps}")
+        elif self._given is not None:
+            self.state = start_state(self.setup, self.dataset.train.images, self._given.read())
+            self.log(str(self._given))
         self.ledger.begin(self.step)
         self.parameters = sum(x.size for x in jax.tree.leaves(self.state.params))
         self.stop_if_signalled()
@@ -161,7 +168,7 @@ class Trainer:
         losses = {"test": test, "validation": held}
         what = not_finite({k: e.metrics.loss for k, e in losses.items() if e is not None}, physics)
         if what is not None:
-            raise self._not_finite(what, self.step)
+            raise diverged(what, self.step, self.folder)
         record = make_epoch(self, metrics, test, held, physics, time.monotonic() - began)
         self.journal.append(record)
         self.ledger.note(self.step)
@@ -228,7 +235,7 @@ class Trainer:
         """The epoch's training metrics so far. Raises NotFinite before anything is saved."""
         metrics = jax.tree.map(np.array, self.state.metrics)
         if metrics.first_nonfinite_step != NEVER:
-            raise self._not_finite("the loss", int(metrics.first_nonfinite_step) + 1)
+            raise diverged("the loss", int(metrics.first_nonfinite_step) + 1, self.folder)
         return metrics
 
     def evaluate(self, name: str) -> Evaluation:
@@ -236,14 +243,6 @@ class Trainer:
         self.callbacks.on_phase(self, "evaluating")
         with self._spent.on("evaluation"):
             return self._steps.evaluate(self.state.variables, name, self.stop_if_signalled)
-
-    def _not_finite(self, what: str, step: int) -> NotFinite:
-        return NotFinite(
-            what,
-            step,
-            f"the last good checkpoint stays in {self.folder.checkpoints}; a lower --learning-rate "
-            "may help",
-        )
 
     def stop_if_signalled(self) -> None:
         """Stop, with everything saved, where a signal has come or the time limit is near."""

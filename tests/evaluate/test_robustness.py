@@ -17,7 +17,7 @@ import pytest
 from physjax import data
 from physjax.config import RECIPES, Config, ConfigError
 from physjax.data import augment
-from physjax.evaluate.network import TrainedNetwork, restore
+from physjax.evaluate.network import TrainedNetwork
 from physjax.evaluate.record import read_robustness
 from physjax.evaluate.robustness import evaluate
 from physjax.files import Locked
@@ -25,6 +25,7 @@ from physjax.nn.physics import GATES
 from physjax.records import RecordError, RunFolder, RunRecord
 from physjax.report.robustness import report_robustness
 from physjax.train.checkpoint_errors import CheckpointError
+from physjax.train.ended import restore
 from physjax.train.loop import fit
 from physjax.train.metrics import classification_metrics
 from physjax.train.predict import _move, _views

@@ -17,7 +17,7 @@ from PIL import Image
 import physjax
 from helpers.exports import small_run
 from physjax import cli
-from physjax.export import EXPORTS, ExportError, read_safetensors
+from physjax.export import EXPORTS, WeightsError, read_safetensors
 from physjax.export.card import model_card
 from physjax.nn.fold import fold
 
@@ -195,7 +195,7 @@ def test_what_cannot_be_exported_is_said(
         assert "Traceback" not in err
     assert {p.name for p in tmp_path.iterdir()} == {"no.safetensors", "names.txt"}
     monkeypatch.setitem(sys.modules, "onnx", None)
-    with pytest.raises(ExportError, match=r"onnx is not installed: pip install 'physjax\[export"):
+    with pytest.raises(WeightsError, match=r"onnx is not installed: pip install 'physjax\[export"):
         run.export("onnx", tmp_path / "a.onnx")
     assert not (tmp_path / "a.onnx").exists()
 

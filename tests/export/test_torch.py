@@ -18,7 +18,14 @@ from helpers import docs
 from helpers.exports import OWN
 from helpers.random_params import random_like
 from physjax.config import recipe
-from physjax.export import ExportError, network_of_run, network_of_torch, read_torch, write_export
+from physjax.export import (
+    ExportError,
+    WeightsError,
+    network_of_run,
+    network_of_torch,
+    read_torch,
+    write_export,
+)
 from physjax.export.network import PortableNetwork
 from physjax.export.torch import state_dict, write
 from physjax.train.setup import TrainSetup
@@ -200,10 +207,10 @@ def test_what_is_no_alexnet_is_refused(tmp_path: Path) -> None:
         ({"a": object}, "is no state dict of arrays"),
     ):
         torch.save(state, path)
-        with pytest.raises(ExportError, match=message):
+        with pytest.raises(WeightsError, match=message):
             read_torch(path)
     path.write_bytes(path.read_bytes()[:100])
-    with pytest.raises(ExportError, match="is no state dict of arrays"):
+    with pytest.raises(WeightsError, match="is no state dict of arrays"):
         read_torch(path)
 
 

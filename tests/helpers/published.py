@@ -17,8 +17,8 @@ import numpy as np
 from scipy.io import savemat
 
 from physjax.data import DATASETS, DatasetSpec
-from physjax.data.raw import file_sha256
 from physjax.data.spec import Archive
+from physjax.files import file_sha256
 
 TRAIN, TEST = 60, 20
 COARSE_NAMES = [f"group_{i}" for i in range(20)]

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from helpers.exports import small_run
 from helpers.limits import UpAt
 from helpers.on_hosts import first_steps
 from helpers.runs import assert_same, parameters
@@ -300,6 +301,27 @@ def test_what_one_host_cannot_do_ends_both(tmp_path: Path) -> None:
     assert why in told
     # Told by the call that failed or by the line between the hosts, whichever is heard first.
     assert f"error: host 0 ({socket.gethostname()}, " in told
+
+
+@pytest.mark.exhaustive
+def test_hosts_start_from_one_file_and_not_from_two(tmp_path: Path) -> None:
+    pytest.importorskip("safetensors", reason="safetensors is missing: install the extra `export`")
+    files = []
+    for number in (0, 1):
+        run = small_run(tmp_path / f"of{number}", learning_rate=0.01 * (number + 1))
+        files.append(str(run.export("safetensors", tmp_path / f"{number}.safetensors")))
+    words = (*TRAIN, *WORDS, "--runs-dir", str(tmp_path / "runs"), "--start-from")
+    address = f"localhost:{free_port()}"
+    with (
+        hosts(*words, files[0], numbers=[0], address=address) as first,
+        hosts(*words, files[1], numbers=[1], address=address) as second,
+    ):
+        for _, told in ends([*first, *second], 2, 2):
+            assert "the hosts of this run have different weights in" in told
+    assert not (tmp_path / "runs").exists()
+    with hosts(*words, files[0]) as processes:
+        (talk, _), _ = ends(processes, 0, 0)
+    assert "starts from" in talk
 
 
 def test_one_host_agrees_with_itself() -> None:

@@ -87,6 +87,9 @@ def overview(run: RunSubject) -> Markup | None:
         ("fingerprint of the images", data.fingerprint[:16]),
     ]
     origin = run.record.origin
+    if origin is not None and origin.weights is not None:
+        weights = origin.weights
+        facts.append(("started from", f"{weights.source}, SHA-256 {weights.sha256[:16]}"))
     for session in () if origin is None else origin.sessions[-1:]:
         if session.commit:
             facts.append(("commit", session.commit[:12] + (" and changes" * bool(session.dirty))))
