@@ -182,7 +182,7 @@ def input_pipeline() -> None:
 
 def streaming() -> None:
     """What streaming costs, how fast JPEGs are decoded, and the memory of a run on a folder."""
-    record = read("streaming", "beside")
+    record = read("streaming")
     rows = [["batch 128", "on the device, images/s", "streamed", "of it"]]
     for model, row in record["modes"].items():
         rates = [f"{row['images_per_second'][mode]:,.0f}" for mode in ("device", "stream")]

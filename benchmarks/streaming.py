@@ -252,15 +252,16 @@ def memory(number: int) -> float:
 def run_on_folder(folder: Path, count: int, workers: int, place: Path) -> dict[str, Any]:
     """Train for two epochs by the command, and look at the memory meanwhile."""
     words = [
-        *("train", "--recipe", "standard", "--dataset", "folder", "--data-dir", str(folder)),
+        *("train", "--recipe", "standard", "--dataset", "folder", "--data-dir", folder.name),
         *("--data-mode", "stream", "--workers", str(workers), "--model", "alexnet"),
         *("--size", "imagenet", "--width", "0.125", "--batch-size", str(BATCH), "--epochs", "2"),
-        *("--runs-dir", str(place / f"runs{workers}"), "--name", "run"),
+        *("--runs-dir", f"runs{workers}", "--name", "run"),
     ]
     environment = {**os.environ, "PHYSJAX_CACHE": str(place / f"cache{workers}")}
     process = subprocess.Popen(
         [sys.executable, "-m", "physjax", *words],
         env=environment,
+        cwd=place,
         stdout=subprocess.DEVNULL,
     )
     run, seen, epochs = place / f"runs{workers}" / "run", [], []

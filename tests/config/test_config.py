@@ -245,6 +245,7 @@ def test_every_field_is_an_option_and_a_setting() -> None:
         "model.activation": "gelu",
         "model.kernel_start": "dirac",
         "model.first_layer": "frozen",
+        "model.start_from": "x",
         "optim.schedule": "cosine",
         "rule.update_rule": "coupled",
         "run.precision": "bf16",

@@ -122,7 +122,7 @@ def test_a_checkpoint_of_one_is_one_of_the_other(name: str) -> None:
     assert plain == again
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_network_of_many_layers_starts_and_learns_the_same_when_they_are_computed_again() -> None:
     plain, again = (build_short("densenet", 10, "ring", remat=remat) for remat in (False, True))
     images = jax.random.uniform(jax.random.key(1), (4, 32, 32, 3))

@@ -159,6 +159,7 @@ def test_each_host_reads_its_own_images_and_all_end_as_with_those_on_the_devices
     assert_same(tmp_path / "stream" / "run", tmp_path / "device" / "run")
 
 
+@pytest.mark.exhaustive
 def test_a_time_limit_that_one_host_sees_first_stops_both_at_one_step(tmp_path: Path) -> None:
     with hosts(*CHILD, "limit", "600", *WORDS, "--runs-dir", str(tmp_path)) as processes:
         outputs = ends(processes, 143, 143)
@@ -248,7 +249,7 @@ def test_a_killed_host_ends_all_the_others(victim: int) -> None:
         no_stack(outputs[number][1])
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_host_that_hangs_ends_the_others_after_the_time_out() -> None:
     # Heartbeats come ten times as often as they must, from a thread that waits for nothing.
     with hosts(*CHILD, "wait", "15") as processes:

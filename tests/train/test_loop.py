@@ -126,7 +126,10 @@ def long_whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    "number",
+    [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.exhaustive)],
+)
 def test_a_killed_run_goes_on_to_the_same_end_bit_for_bit(
     long_whole: Path, tmp_path: Path, number: int
 ) -> None:
