@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
 
-from physjax.config import ConfigError
+from physjax.config import AugmentConfig, ConfigError
 from physjax.evaluate.trained import Opening, TrainedRun, opened
 from physjax.records.relaxation import Relaxation, write_relaxation
 from physjax.rules.chain import Chain
@@ -100,16 +100,10 @@ def _look(run: TrainedRun, examples: int) -> Relaxation:
 
 def _still(setup: TrainSetup, examples: int) -> TrainSetup:
     """The setup for one batch of images as they are, on one device, without dropout."""
-    config = setup.config.replace(
-        augment={
-            "crop": "none",
-            "mirror": False,
-            "alternate": False,
-            "cutout": 0,
-            "randaugment": 0,
-            "mixup": 0.0,
-            "cutmix": 0.0,
-        },
+    as_they_are = AugmentConfig(
+        crop="none", mirror=False, cutout=0, normalize=setup.config.augment.normalize
+    )
+    config = dataclasses.replace(setup.config, augment=as_they_are).replace(
         model={"dropout": 0.0},
         optim={"batch_size": examples, "accumulate": 1},
     )

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import numpy.typing as npt
+from flax.traverse_util import unflatten_dict
 
 Arrays = Mapping[str, npt.NDArray[np.float32]]
 """By their names with dots."""
@@ -20,23 +21,10 @@ def flat(variables: Mapping[str, Any]) -> dict[str, Any]:
     return {".".join(str(key.key) for key in path): leaf for path, leaf in paths}
 
 
-def nested(arrays: Mapping[str, Any]) -> dict[str, Any]:
-    """What :func:`flat` made flat."""
-    tree: dict[str, Any] = {}
-    for name, array in arrays.items():
-        *path, last = name.split(".")
-        node = tree
-        for part in path:
-            node = node.setdefault(part, {})
-        node[last] = array
-    return tree
-
-
 def replaced(variables: Mapping[str, Any], arrays: Arrays) -> dict[str, Any]:
     """`variables` with some of their arrays replaced, by name."""
-    return nested(
-        {
-            name: jnp.asarray(arrays[name]) if name in arrays else leaf
-            for name, leaf in flat(variables).items()
-        }
-    )
+    leaves = {
+        name: jnp.asarray(arrays[name]) if name in arrays else leaf
+        for name, leaf in flat(variables).items()
+    }
+    return unflatten_dict(leaves, sep=".")

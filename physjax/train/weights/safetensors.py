@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from flax.traverse_util import unflatten_dict
+
 from physjax.config import Config, ConfigError, from_dict
 from physjax.train.weights.errors import WeightsError, needed
-from physjax.train.weights.names import nested
 
 KEY = "physjax"
 """Under which the metadata says what the arrays are."""
@@ -60,7 +61,7 @@ def read_exported(path: Path) -> Exported:
         config = from_dict(about["config"], str(path))
         facts: dict[str, Any] = dict(about["data"])
         facts |= {key: tuple(x) for key, x in facts.items() if isinstance(x, list)}
-        return Exported(config, facts, bool(about["folded"]), nested(arrays))
+        return Exported(config, facts, bool(about["folded"]), unflatten_dict(arrays, sep="."))
     except ConfigError:
         raise
     # What is missing, damaged or of another program ends in many ways.
