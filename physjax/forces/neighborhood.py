@@ -9,7 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 
 
-def neighborhood_sum(x: jax.Array, weights: tuple[float, ...], cyclic: bool) -> jax.Array:
+def neighborhood_sum(
+    x: jax.Array, weights: tuple[float, ...] | jax.Array, cyclic: bool
+) -> jax.Array:
     """sum_j weights[|j|] x[..., c+j] over |j| < len(weights), for every channel c.
 
     Channels lie on a ring where `cyclic` (indices modulo C, as often as they go round), else on a
@@ -127,45 +129,6 @@ def exponential_weights(length: float, reach: int) -> tuple[float, ...]:
     weights = np.exp(-np.arange(reach + 1) / length)
     total = 2 * weights.sum() - weights[0]
     return tuple(float(w) for w in weights / total)
-
-
-@partial(jax.custom_vjp, nondiff_argnums=(2,))
-def exponential_sum(x: jax.Array, length: jax.Array, reach: int) -> jax.Array:
-    """sum_j x[..., c+j] exp(-|j| / length) over |j| <= 4 length, channels on a line.
-
-    Args:
-        x: [..., C], at least float32.
-        length: [], in channels; learned, unlike that of :func:`exponential_weights`.
-        reach: no neighbour is further away than this, whatever the length.
-
-    >>> exponential_sum(jnp.array([0.0, 0.0, 1.0, 0.0]), jnp.float32(1.0), 1)
-    Array([0.        , 0.36787945, 1.        , 0.36787945], dtype=float32)
-    """
-    return _sum_within(_with_margins(x, reach, False), _decay(length, reach))
-
-
-def _decay(length: jax.Array, reach: int) -> jax.Array:
-    distance = jnp.arange(reach + 1)
-    return jnp.where(distance <= 4 * length, jnp.exp(-distance / length), 0)
-
-
-def _exponential_forward(
-    x: jax.Array, length: jax.Array, reach: int
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return exponential_sum(x, length, reach), (x, length)
-
-
-def _exponential_backward(
-    reach: int, saved: tuple[jax.Array, jax.Array], d_sum: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    x, length = saved
-    # The sum is its own transpose; that its range ends at 4 lengths has no derivative.
-    slopes = _decay(length, reach) * jnp.arange(reach + 1) / jnp.square(length)
-    moved = _sum_within(_with_margins(x, reach, False), slopes)
-    return exponential_sum(d_sum, length, reach), jnp.sum(d_sum * moved).astype(length.dtype)
-
-
-exponential_sum.defvjp(_exponential_forward, _exponential_backward)
 
 
 def channel_means(y: jax.Array) -> jax.Array:

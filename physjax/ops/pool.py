@@ -23,7 +23,8 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jax import Array, lax
-from jax.experimental.xla_metadata import set_xla_metadata
+
+from physjax.ops.stored import stored
 
 Pads = tuple[tuple[int, int], tuple[int, int]]
 
@@ -182,25 +183,7 @@ def _max_pool_fwd(
         wins = (pixel > y) | jnp.isnan(pixel)
         y = jnp.where(wins, pixel, y)
         winner = jnp.where(wins, jnp.asarray(place, dtype), winner)
-    return y, _stored(winner)
-
-
-def _stored(x: Array) -> Array:
-    """x, which the CPU keeps in memory, and does not compute again where it is read.
-
-    XLA:CPU drops optimization barriers before it decides what to fuse. A call stays a call.
-    """
-
-    def call(x: Array) -> Array:
-        with set_xla_metadata(inlineable="false"):
-            return _identity(x)
-
-    return lax.platform_dependent(x, cpu=call, default=lambda x: x)
-
-
-@jax.jit
-def _identity(x: Array) -> Array:
-    return x
+    return y, stored(winner)
 
 
 @jax.named_scope("max_pool")

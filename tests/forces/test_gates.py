@@ -16,7 +16,7 @@ from jax.test_util import check_grads
 from helpers.short import SHORT, build_short, cut
 from physjax.config import ConfigError
 from physjax.forces import LAWS, ForceLaw, check_law
-from physjax.forces.neighborhood import exponential_sum, weighted_neighbors
+from physjax.forces.neighborhood import weighted_neighbors
 from physjax.models import init_variables
 from physjax.nn.fold import fold, foldable
 from physjax.nn.physics import DIAGNOSTICS, PhysicsLayer
@@ -152,12 +152,16 @@ def test_miller_without_its_divisor_is_the_square() -> None:
     np.testing.assert_allclose(IMAGE + LAWS["square"]({}, IMAGE), IMAGE**2)
 
 
-def test_exponential_sum_ends_at_four_lengths_and_at_its_reach() -> None:
-    x = jnp.zeros(21).at[10].set(1.0)
+def test_millers_neighbourhood_ends_at_four_lengths_and_at_its_reach() -> None:
+    """With an energy from channel 10 alone, channels within its reach are divided."""
     for length, reach, furthest in ((1.1, 16, 4), (1.0, 16, 4), (3.0, 5, 5)):
-        found = exponential_sum(x, jnp.float32(length), reach)
-        assert np.flatnonzero(found).tolist() == list(range(10 - furthest, 11 + furthest))
-        np.testing.assert_allclose(found[10 + furthest], np.exp(-furthest / length), rtol=1e-6)
+        y = jnp.full(21, 1e-3).at[10].set(10.0)
+        law = LAWS["miller"].configured({"length": length, "reach": reach})
+        divisor = jnp.square(y) / (y + law(law.start(21), y))
+        reached = np.flatnonzero(divisor > 1.001).tolist()
+        assert reached == list(range(10 - furthest, 11 + furthest))
+        weight = 100 / length * np.exp(-furthest / length)
+        np.testing.assert_allclose(divisor[10 + furthest] - 1, weight, rtol=1e-3)
 
 
 def test_weighted_neighbours_go_round_a_small_ring_as_often_as_they_must() -> None:
