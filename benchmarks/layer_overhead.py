@@ -1,6 +1,8 @@
 """Train steps with forces, and with resistances, and those of the plain network, in turns.
 
     python benchmarks/layer_overhead.py --json results/benchmarks/layer_overhead.json
+    python benchmarks/layer_overhead.py --recipe speedrun --model speedrun --width 0.5 --batch 250 \
+        --no-coupled --json results/benchmarks/layer_overhead_speedrun.json
 
 The ring force is one vector added to a layer's output: it should cost next to nothing. The plain
 step takes part twice, and the mean of the two is what the others are compared with. A process keeps
@@ -20,6 +22,8 @@ from physjax.forces import LAWS
 def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--model", default="alexnet", help="a name in physjax.models.MODELS")
+    parser.add_argument("--recipe", default="standard", help="a name in physjax.config.RECIPES")
+    parser.add_argument("--width", type=float, default=1.0, help="share of the channels")
     laws = [name for name in LAWS if name != "none"]
     parser.add_argument("--laws", nargs="+", default=laws)
     parser.add_argument("--batch", type=int, default=128)
@@ -28,7 +32,13 @@ def main() -> None:
     parser.add_argument("--no-coupled", dest="coupled", action="store_false")
     arguments = parser.parse_args()
     facts = announce()
-    common = {"name": arguments.model, "batch_size": arguments.batch, "examples": 5000}
+    common = {
+        "name": arguments.model,
+        "recipe": arguments.recipe,
+        "width": arguments.width,
+        "batch_size": arguments.batch,
+        "examples": 5000,
+    }
     mine = physjax_side.environment()
     # What the two plain ones differ by is what this machine can tell apart.
     found = [

@@ -15,14 +15,14 @@ from physjax.ops.conv_algorithm import Plan
 RECORDS = Path(__file__).resolve().parents[1] / "results" / "benchmarks"
 
 
-def read(name: str, *more: str) -> dict[str, Any]:
+def read(name: str, *more: str, title: str = "") -> dict[str, Any]:
     """A record by the name of its benchmark, after its heading was printed.
 
     `more` are fields of the record that say what it is of. A record without `machine` says line by
     line what it ran on.
     """
     found: dict[str, Any] = json.loads((RECORDS / f"{name}.json").read_text(encoding="utf-8"))
-    print(f"### {name}.py\n")
+    print(f"### {title or name + '.py'}\n")
     if "machine" in found:
         line = "; ".join([describe(found["machine"]), *(str(found[field]) for field in more)])
         print(f"{line}.\n")
@@ -83,8 +83,17 @@ def inference() -> None:
 
 def layer_overhead() -> None:
     """Steps with laws beside the plain one."""
-    record = read("layer_overhead")
-    rows = [[f"{record['name']}, batch {record['batch_size']}", "ms", "x none", "in each round"]]
+    _layer_overhead(read("layer_overhead"))
+
+
+def layer_overhead_speedrun() -> None:
+    """The same for the network of the screening of laws."""
+    _layer_overhead(read("layer_overhead_speedrun", title="layer_overhead.py --recipe speedrun"))
+
+
+def _layer_overhead(record: dict[str, Any]) -> None:
+    network = f"{record['name']}, width {record['width']:g}, batch {record['batch_size']}"
+    rows = [[network, "ms", "x none", "in each round"]]
     for label, row in record["steps"].items():
         rows.append(
             [
@@ -94,6 +103,22 @@ def layer_overhead() -> None:
                 ", ".join(f"{ratio:.3f}" for ratio in row["times_none_by_round"]),
             ]
         )
+    table(*rows)
+
+
+def rule_steps() -> None:
+    """Steps by each learning rule, compared with backpropagation's."""
+    record = read("rule_steps")
+    networks = record["steps"]
+    heads = [f"{name}: ms, x backprop, s to the first step" for name in networks]
+    rows = [[f"batches of {record['batch_size']}", *heads]]
+    for rule in next(iter(networks.values())):
+        cells = [
+            f"{1e3 * row['median_seconds']:.0f}, "
+            f"{spread(row['times_backprop'], row['quartiles'])}, {row['setup_seconds']:.0f}"
+            for row in (network[rule] for network in networks.values())
+        ]
+        rows.append([rule, *cells])
     table(*rows)
 
 
@@ -233,6 +258,8 @@ if __name__ == "__main__":
         inference,
         loop_overhead,
         layer_overhead,
+        layer_overhead_speedrun,
+        rule_steps,
         start_up,
         profile_step,
         input_pipeline,

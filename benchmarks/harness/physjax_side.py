@@ -34,9 +34,10 @@ def setup(
     examples: int = EXAMPLES,
     rule: Any = "backprop",
     augmented: bool = True,
+    recipe: str = "standard",
     **model: Any,
 ) -> Any:
-    """A setup of the recipe `standard` on data shaped like CIFAR-10.
+    """A setup of a recipe on data shaped like CIFAR-10.
 
     `rule`: its name, or the fields and settings of that part of the config; `model`: fields of it.
     """
@@ -60,7 +61,7 @@ def setup(
         fingerprint="",
         notice="",
     )
-    base = RECIPES["standard"]
+    base = RECIPES[recipe]
     config = dataclasses.replace(
         base,
         model=dataclasses.replace(base.model, **model),
@@ -98,6 +99,7 @@ def train(
     devices: int = 1,
     rule: Any = "backprop",
     augmented: bool = True,
+    recipe: str = "standard",
     **model: Any,
 ) -> Callable[[], None]:
     """A train step, with gathering, normalising and, if `augmented`, augmenting its batch."""
@@ -105,7 +107,7 @@ def train(
 
     import jax
 
-    what = setup(batch_size, examples, rule, augmented, **model)
+    what = setup(batch_size, examples, rule, augmented, recipe, **model)
     call, state, data = ready(dataclasses.replace(what, shards=devices))
 
     def step() -> None:
