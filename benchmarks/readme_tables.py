@@ -92,7 +92,8 @@ def layer_overhead_speedrun() -> None:
 
 
 def _layer_overhead(record: dict[str, Any]) -> None:
-    network = f"{record['name']}, width {record['width']:g}, batch {record['batch_size']}"
+    width = record.get("width", 1.0)  # records before there was a choice have none
+    network = f"{record['name']}, width {width:g}, batch {record['batch_size']}"
     rows = [[network, "ms", "x none", "in each round"]]
     for label, row in record["steps"].items():
         rows.append(

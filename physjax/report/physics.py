@@ -132,9 +132,12 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
         row[0].set_ylabel(LABELS.get(quantity, quantity))
     for axes, arm in zip(grid[0], arms, strict=True):
         axes.set_title(arm)
+    first, last = frame["epoch"].min(), frame["epoch"].max()
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        if first == last:  # a whole number is wanted on each side of it, too
+            axes.set_xlim(first - 1, last + 1)
     if len(layers) <= NAMED:
         fig.legend(lines.values(), lines.keys(), loc="outside right center", fontsize="small")
     else:
