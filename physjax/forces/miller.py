@@ -51,7 +51,7 @@ def _divided(
     log_k: jax.Array,
     reach: int,
 ) -> jax.Array:
-    """The published equation: what the layer passes on, [..., C] of y's dtype."""
+    """The published equation: what the layer passes on, [..., C], at least float32."""
     return _forward(y, length, alpha, beta, log_k, reach)[0]
 
 
@@ -67,7 +67,7 @@ def _forward(
     squares = jnp.square(wide)
     log = jnp.log1p(neighborhood_sum(squares, alpha / length * _decay(length, reach), False))
     divided = squares * jnp.exp(-beta * (log_k + log))
-    return divided.astype(y.dtype), (y, log, length, alpha, beta, log_k)
+    return divided, (y, log, length, alpha, beta, log_k)
 
 
 def _decay(length: jax.Array, reach: int) -> jax.Array:
@@ -82,7 +82,7 @@ def _backward(
     # By hand: autodiff makes the sums over neighbours part of sums over all pixels, which XLA:CPU
     # then computes one element at a time; that took four times as long.
     y, log, length, alpha, beta, log_k = saved
-    wide, d_divided = y.astype(log.dtype), d_divided.astype(log.dtype)
+    wide = y.astype(log.dtype)
     power = jnp.exp(-beta * (log_k + log))
     by_result = d_divided * jnp.square(wide) * power
     by_log = by_result * jnp.exp(-log)  # by the energy, but for -beta alpha / length
