@@ -91,7 +91,8 @@ def _backward(
     slopes = decay * jnp.arange(reach + 1) / jnp.square(length)
     d_y = d_divided * power - neighborhood_sum(by_log, beta * alpha / length * decay, False)
     longer = _total(jnp.square(wide) * stored(neighborhood_sum(by_log, slopes, False)))
-    result, energy = _total(by_result), _total(by_result) - _total(by_log)
+    result = _total(by_result)
+    energy = result - _total(by_log)
     d_params = (
         beta / length * (energy - alpha * longer),  # length
         -beta / alpha * energy,  # alpha
