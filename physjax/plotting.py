@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -102,6 +103,11 @@ def series_styles(names: Sequence[str]) -> dict[str, dict[str, Any]]:
 def label_width(labels: Iterable[str]) -> float:
     """About the inches that the longest of `labels` takes."""
     return 0.09 * max(map(len, labels), default=0)
+
+
+def broken(label: str, width: float) -> str:
+    """`label` in lines of about `width` inches: broken after hyphens and spaces."""
+    return textwrap.fill(label, max(8, int(width / 0.11)), break_long_words=False)
 
 
 def start_at_zero(*panels: Axes) -> None:

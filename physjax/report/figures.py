@@ -13,7 +13,13 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 from physjax import plotting
 from physjax.report.comparison import arm_frame, difference_frame
 from physjax.report.frames import ARM, StudyFrames, judged, select
-from physjax.report.physics import NAMED, plot_physics, plot_shared
+from physjax.report.physics import (
+    NAMED,
+    measured_once,
+    plot_physics,
+    plot_physics_at_end,
+    plot_shared,
+)
 
 
 def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
@@ -130,12 +136,16 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
 def draw_physics(frames: StudyFrames, fig: Figure) -> None:
     """What the forces and resistances of one base model came to, by layer.
 
-    It is the mean and the range over the seeds; with many layers the mean alone.
+    It is the mean and the range over the seeds; with many layers by epoch the mean alone.
     """
     if not frames.physics.empty:
-        plot_physics(fig, frames.physics)
+        if measured_once(frames.physics):
+            plot_physics_at_end(fig, frames.physics, frames.styles)
+        else:
+            plot_physics(fig, frames.physics)
         model = frames.runs["model"].iloc[0]
-        shown = "mean and range" if frames.physics["layer"].nunique() <= NAMED else "means"
+        few = frames.physics["layer"].nunique() <= NAMED
+        shown = "mean and range" if few or measured_once(frames.physics) else "means"
         fig.suptitle(f"{model} on {frames.title}\n{_over(frames, shown)}", wrap=True)
 
 

@@ -47,6 +47,11 @@ def physics_frame(epochs: Iterable[EpochRecord]) -> pd.DataFrame:
     )
 
 
+def measured_once(frame: pd.DataFrame) -> bool:
+    """Whether no arm of a :func:`physics_frame` has values of two epochs: there is no course."""
+    return bool((frame.groupby("arm")["epoch"].nunique() < 2).all())
+
+
 def shared_frame(result: Result | None) -> pd.DataFrame:
     """A line for each layer and parameter that its channels share, such as a gate's weights.
 
@@ -118,7 +123,8 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
     styles = plotting.series_styles(layers)
     if len(layers) > NAMED:
         styles = {layer: {"color": depth(i)} for i, layer in enumerate(layers)}
-    fig.set_size_inches(3.0 + 3.4 * len(arms), 0.8 + 2.3 * len(quantities))
+    wide = min(3.4, max(1.7, 17 / len(arms)))
+    fig.set_size_inches(3.0 + wide * len(arms), 0.8 + 2.3 * len(quantities))
     grid = fig.subplots(len(quantities), len(arms), squeeze=False, sharex=True, sharey="row")
     lines = {}
     for (quantity, arm, layer), part in frame.groupby(["quantity", "arm", "layer"], sort=False):
@@ -131,7 +137,7 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
     for row, quantity in zip(grid, quantities, strict=True):
         row[0].set_ylabel(LABELS.get(quantity, quantity))
     for axes, arm in zip(grid[0], arms, strict=True):
-        axes.set_title(arm)
+        axes.set_title(plotting.broken(arm, wide))
     first, last = frame["epoch"].min(), frame["epoch"].max()
     for axes in grid[-1]:
         axes.set_xlabel("epoch")
@@ -145,6 +151,45 @@ def plot_physics(fig: Figure, frame: pd.DataFrame) -> None:
         bar = fig.colorbar(scale, ax=grid)
         bar.set_ticks([1, len(layers)], labels=[layers[0], layers[-1]])
         bar.ax.tick_params(labelsize="small")
+
+
+def plot_physics_at_end(
+    fig: Figure, frame: pd.DataFrame, styles: Mapping[str, dict[str, Any]]
+) -> None:
+    """A panel for each quantity by layer, and in it a line for each arm, of runs measured once.
+
+    Args:
+        fig: an empty figure, whose size is set.
+        frame: as for :func:`plot_physics`, with one epoch of each run; of several runs of an arm
+            the mean is drawn, and bars from the lowest to the highest.
+        styles: colour and marker of each arm.
+    """
+    quantities, layers = (list(dict.fromkeys(frame[name])) for name in ("quantity", "layer"))
+    arms = [arm for arm in styles if arm in set(frame["arm"])]
+    columns = min(2, len(quantities))
+    rows = -(-len(quantities) // columns)
+    wide = max(3.4, 0.28 * len(layers))
+    fig.set_size_inches(1.0 + plotting.label_width(arms) + wide * columns, 1.4 + 2.4 * rows)
+    panels = fig.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axes in panels[len(quantities) :]:
+        axes.remove()
+    lines = {}
+    for (quantity, arm), part in frame.groupby(["quantity", "arm"], sort=False):
+        by_layer = part.groupby("layer", sort=False)["value"].agg(["mean", "min", "max"])
+        # Side by side, so that arms which came to the same hide nothing.
+        aside = 0.5 * (arms.index(str(arm)) + 0.5) / len(arms) - 0.25
+        lines[str(arm)] = panels[quantities.index(str(quantity))].errorbar(
+            [layers.index(layer) + aside for layer in by_layer.index],
+            by_layer["mean"],
+            yerr=[by_layer["mean"] - by_layer["min"], by_layer["max"] - by_layer["mean"]],
+            linewidth=0.8,
+            **styles[str(arm)],
+        )
+    for axes, quantity in zip(panels, quantities, strict=False):
+        axes.set_title(LABELS.get(quantity, quantity), fontsize="medium")
+        axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize="small")
+        axes.tick_params(labelbottom=True)
+    fig.legend(lines.values(), lines.keys(), loc="outside right center", fontsize="small")
 
 
 def plot_law_parameters(fig: Figure, parameters: Mapping[str, Mapping[str, list[float]]]) -> None:

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
+import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.figure import Figure
 
+from physjax.plotting import series_styles
 from physjax.records import EpochRecord
-from physjax.report.physics import physics_frame, plot_law_parameters, plot_physics
+from physjax.report.physics import (
+    measured_once,
+    physics_frame,
+    plot_law_parameters,
+    plot_physics,
+    plot_physics_at_end,
+)
 
 
 def epoch(number: int, **layers: dict[str, float]) -> EpochRecord:
@@ -26,6 +35,28 @@ def test_whatever_a_law_reports_has_a_panel_with_a_line_for_each_layer() -> None
     assert (strength.get_ylabel(), pull.get_ylabel()) == ("strength s", "pull")
     assert [list(line.get_ydata()) for line in strength.lines] == [[1.5, 0.5], [3.5, 4.5]]
     assert [list(line.get_ydata()) for line in pull.lines] == [[0.1, 0.2]]
+
+
+def test_what_was_measured_once_has_a_line_for_each_arm_over_the_layers() -> None:
+    first = [epoch(10, conv1={"strength": 2.5}, conv2={"strength": 2.7})]
+    second = [epoch(10, conv1={"strength": 2.9, "pull": 0.3}, conv2={"strength": 2.1})]
+    longer = [epoch(12, conv2={"pull": 0.4})]
+    runs = [("ring", first), ("ring", second), ("longer", longer)]
+    frame = pd.concat([physics_frame(epochs).assign(arm=arm) for arm, epochs in runs])
+    assert measured_once(frame)
+    fig = Figure()
+    plot_physics_at_end(fig, frame, series_styles(["none", "ring", "longer"]))
+    strength, pull = fig.axes
+    assert (strength.get_title(), pull.get_title()) == ("strength s", "pull")
+    line, _, (bars,) = strength.containers[0]
+    assert line.get_ydata() == pytest.approx([2.7, 2.4])
+    low, high = np.array([bar[:, 1] for bar in bars.get_segments()]).T
+    assert (*low, *high) == pytest.approx((2.5, 2.1, 2.9, 2.7))
+    assert [label.get_text() for label in strength.get_xticklabels()] == ["conv1", "conv2"]
+    assert [round(container[0].get_xdata()[0]) for container in pull.containers] == [0, 1]
+    (legend,) = fig.legends
+    assert [text.get_text() for text in legend.get_texts()] == ["ring", "longer"]
+    assert not measured_once(physics_frame([*first, *longer]).assign(arm="ring"))
 
 
 def test_one_parameter_stands_as_bars_over_the_ring_in_a_panel_for_each_layer() -> None:
