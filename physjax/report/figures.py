@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, PercentFormatter, StrMethodFormatter
 
 from physjax import plotting
 from physjax.report.comparison import arm_frame, difference_frame
@@ -125,7 +126,16 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
     axes.set_yticks(range(len(labels)), labels)
     axes.set_ylim(len(labels) - 0.5, -0.5)
     axes.grid(False, axis="y")
-    axes.set(xlabel=f"difference in {judged(frames.runs)} accuracy [percentage points]")
+    scale, means = "", 100 * differences["difference"].abs()
+    if means.max() > 20 * means.median():
+        # An arm that does not train at all would leave no room for the others.
+        linear = max(1.0, float(np.ceil(5 * means.median())))
+        axes.set_xscale("symlog", linthresh=linear, linscale=2)
+        axes.xaxis.set_major_locator(FixedLocator(_symmetric_ticks(linear)))
+        axes.xaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.set_xlim(*(1.5 * end for end in axes.get_xlim()))
+        scale = f"\nlogarithmic beyond ±{linear:.0f}"
+    axes.set(xlabel=f"difference in {judged(frames.runs)} accuracy [percentage points]{scale}")
     fig.suptitle(
         f"{frames.title}\narm minus control, paired by seed; {_over(frames, 'mean')}\n"
         "95 % intervals: t solid, bootstrap dotted",
@@ -166,6 +176,13 @@ FIGURES: dict[str, tuple[tuple[str, ...], Callable[[StudyFrames, Figure], None]]
 }
 """By the name of the file in the study's folder figures/: for which parts of the study there is a
 figure each (() is the whole study), and the function that draws it."""
+
+
+def _symmetric_ticks(linear: float) -> list[float]:
+    """Ticks of an axis that is linear up to `linear` percentage points, and logarithmic beyond."""
+    beyond = [tick for tick in (10.0, 100.0) if tick > 1.5 * linear]
+    positive = [linear / 2, linear, *beyond]
+    return [*(-tick for tick in reversed(positive)), 0.0, *positive]
 
 
 def _over(frames: StudyFrames, shown: str) -> str:

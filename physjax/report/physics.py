@@ -186,6 +186,9 @@ def plot_physics_at_end(
             **styles[str(arm)],
         )
     for axes, quantity in zip(panels, quantities, strict=False):
+        values = frame.loc[frame["quantity"] == quantity, "value"]
+        if values.max() > 50 * values.median() and values.min() > 0:
+            axes.set_yscale("log")  # a force that grew without bound would flatten all others
         axes.set_title(LABELS.get(quantity, quantity), fontsize="medium")
         axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize="small")
         axes.tick_params(labelbottom=True)

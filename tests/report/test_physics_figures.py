@@ -56,6 +56,11 @@ def test_what_was_measured_once_has_a_line_for_each_arm_over_the_layers() -> Non
     assert [round(container[0].get_xdata()[0]) for container in pull.containers] == [0, 1]
     (legend,) = fig.legends
     assert [text.get_text() for text in legend.get_texts()] == ["ring", "longer"]
+    assert [axes.get_yscale() for axes in fig.axes] == ["linear", "linear"]
+    wild = physics_frame([epoch(10, conv1={"pull": 1e5}, conv2={"pull": 0.1})]).assign(arm="wild")
+    fig = Figure()
+    plot_physics_at_end(fig, pd.concat([frame, wild]), series_styles(["ring", "longer", "wild"]))
+    assert [axes.get_yscale() for axes in fig.axes] == ["linear", "log"]
     assert not measured_once(physics_frame([*first, *longer]).assign(arm="ring"))
 
 

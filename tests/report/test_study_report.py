@@ -236,6 +236,24 @@ def test_figures_hold_the_runs_and_the_intervals() -> None:
     assert len(curves) == 8
 
 
+def test_an_arm_that_does_not_train_leaves_the_others_room() -> None:
+    """Its difference is on the axis, which is logarithmic beyond what the others came to."""
+    planned = studies.study(laws=("none", "ring", "spring", "lrn", "square"), seeds=(0,))
+    accuracy = {"none": 0.8, "ring": 0.804, "spring": 0.796, "lrn": 0.802, "square": 0.1}
+    scales = []
+    for arms in (accuracy, {**accuracy, "square": 0.79}):
+        runs = plan(planned)
+        records = [studies.record(planned, c, 0.9, arms[c.arm]) for c in runs]
+        fig = Figure()
+        figures.draw_differences(study_frames(records, runs), fig)
+        (axes,) = fig.axes
+        low, high = axes.get_xlim()
+        assert low < min(100 * (arms[arm] - 0.8) for arm in arms)
+        assert high > 0.4
+        scales.append((axes.get_xscale(), "logarithmic beyond" in axes.get_xlabel()))
+    assert scales == [("symlog", True), ("linear", False)]
+
+
 def test_learned_forces_have_a_figure_with_a_line_for_each_layer() -> None:
     planned = studies.study(laws=("none", "ring"), seeds=(0, 1))
     runs, records = plan(planned), []
