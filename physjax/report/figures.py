@@ -149,13 +149,14 @@ def draw_physics(frames: StudyFrames, fig: Figure) -> None:
     It is the mean and the range over the seeds; with many layers by epoch the mean alone.
     """
     if not frames.physics.empty:
+        shown = "mean and range"
         if measured_once(frames.physics):
             plot_physics_at_end(fig, frames.physics, frames.styles)
         else:
             plot_physics(fig, frames.physics)
+            if frames.physics["layer"].nunique() > NAMED:
+                shown = "means"
         model = frames.runs["model"].iloc[0]
-        few = frames.physics["layer"].nunique() <= NAMED
-        shown = "mean and range" if few or measured_once(frames.physics) else "means"
         fig.suptitle(f"{model} on {frames.title}\n{_over(frames, shown)}", wrap=True)
 
 

@@ -75,6 +75,19 @@ def _shared(parameters: Mapping[str, Mapping[str, list[float]]]) -> list[str]:
     return [n for n in names if all(len(own[n]) == 1 for own in parameters.values() if n in own)]
 
 
+def _panels_by_layer(
+    fig: Figure, rows: int, columns: int, count: int, layers: Sequence[str]
+) -> list[Axes]:
+    """The first `count` panels of a grid, each with the layers' names below it."""
+    panels = fig.subplots(rows, columns, squeeze=False, sharex=True).ravel()
+    for axes in panels[count:]:
+        axes.remove()
+    for axes in panels[:count]:
+        axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize="small")
+        axes.tick_params(labelbottom=True)
+    return list(panels[:count])
+
+
 def plot_shared(fig: Figure, frame: pd.DataFrame) -> None:
     """A panel for each arm: its law's shared parameters by layer, mean and range over the seeds.
 
@@ -87,9 +100,7 @@ def plot_shared(fig: Figure, frame: pd.DataFrame) -> None:
     columns = min(3, len(arms))
     rows = -(-len(arms) // columns)
     fig.set_size_inches(3.0 + 3.4 * columns, 1.2 + 2.6 * rows)
-    panels = fig.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for axes in panels[len(arms) :]:
-        axes.remove()
+    panels = _panels_by_layer(fig, rows, columns, len(arms), layers)
     lines = {}
     for (arm, name), part in frame.groupby(["arm", "parameter"], sort=False):
         axes, style = panels[arms.index(str(arm))], styles[str(name)]
@@ -99,11 +110,9 @@ def plot_shared(fig: Figure, frame: pd.DataFrame) -> None:
         axes.fill_between(
             x, by_layer["min"], by_layer["max"], color=style["color"], alpha=0.15, linewidth=0
         )
-    for axes, arm in zip(panels, arms, strict=False):
+    for axes, arm in zip(panels, arms, strict=True):
         axes.axhline(0, color="0.5", linewidth=0.8)
         axes.set_title(arm)
-        axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize="small")
-        axes.tick_params(labelbottom=True)
     fig.legend(lines.values(), lines.keys(), loc="outside right center", fontsize="small")
 
 
@@ -170,10 +179,8 @@ def plot_physics_at_end(
     rows = -(-len(quantities) // columns)
     wide = max(3.4, 0.28 * len(layers))
     fig.set_size_inches(1.0 + plotting.label_width(arms) + wide * columns, 1.4 + 2.4 * rows)
-    panels = fig.subplots(rows, columns, squeeze=False, sharex=True).ravel()
-    for axes in panels[len(quantities) :]:
-        axes.remove()
-    lines = {}
+    panels = _panels_by_layer(fig, rows, columns, len(quantities), layers)
+    lines: dict[str, Any] = {}
     for (quantity, arm), part in frame.groupby(["quantity", "arm"], sort=False):
         by_layer = part.groupby("layer", sort=False)["value"].agg(["mean", "min", "max"])
         # Side by side, so that arms which came to the same hide nothing.
@@ -185,13 +192,11 @@ def plot_physics_at_end(
             linewidth=0.8,
             **styles[str(arm)],
         )
-    for axes, quantity in zip(panels, quantities, strict=False):
+    for axes, quantity in zip(panels, quantities, strict=True):
         values = frame.loc[frame["quantity"] == quantity, "value"]
         if values.max() > 50 * values.median() and values.min() > 0:
             axes.set_yscale("log")  # a force that grew without bound would flatten all others
         axes.set_title(LABELS.get(quantity, quantity), fontsize="medium")
-        axes.set_xticks(range(len(layers)), layers, rotation=90, fontsize="small")
-        axes.tick_params(labelbottom=True)
     fig.legend(lines.values(), lines.keys(), loc="outside right center", fontsize="small")
 
 
