@@ -162,11 +162,11 @@ def test_the_grids_of_the_laws_are_a_screening_and_its_confirmation(paths: Paths
     with pytest.raises(ConfigError, match="has not ended: "):
         check_screening(second, paths)
     (law,) = second.must_beat
-    assert {"none", "scaled-bias", "own-gate", "longer"} <= set(second.must_beat[law])
+    assert {"none", "scaled-bias", "own-divisive", "longer"} <= set(second.must_beat[law])
     runs = plan(second)
     one = Cell("speedrun", law, "cifar10", second.seeds[0])
     compared = {other.arm for other in compared_with(one, second, runs)}
-    assert compared == {"none", "scaled-bias", "own-gate", "longer", "se", "permuted"}
+    assert compared == {"none", "scaled-bias", "own-divisive", "longer", "permuted"}
     assert runs[dataclasses.replace(one, arm="permuted")].law.own == {"permute": 1}
     assert all(config.data.holdout == 0 for config in runs.values())
     assert all(config.data.holdout for config in plan(first).values())
