@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import statistics
 import sys
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Any, Self
@@ -17,6 +19,9 @@ from physjax.train.output import steady
 
 _BETWEEN_LINES = 30.0
 """Seconds, where there is no terminal."""
+
+_RECENT = 61
+"""Looks at the steps, of which the median is a run's pace: half a minute to half an hour of it."""
 
 
 class Bar:
@@ -172,7 +177,8 @@ class Pace:
     """How fast a run goes: its steps, and the pauses in which it evaluates.
 
     They are measured apart, so that the time left is right once there was a pause, and does not
-    jump with each of them.
+    jump with each of them. The pace is a median of late, which a job that was suspended, or a
+    laptop that slept, for hours leaves as it is.
     """
 
     def __init__(self, total_steps: int, pause_every: int, clock: Callable[[], float]) -> None:
@@ -181,8 +187,9 @@ class Pace:
         # When what goes on now began, or was last accounted for.
         self._since = clock()
         self._step: int | None = None
-        self._steps = self._pauses = 0
-        self._trained = self._paused = 0.0
+        self._saved = 0.0
+        self._seconds_per_step: deque[float] = deque(maxlen=_RECENT)
+        self._seconds_per_pause: deque[float] = deque(maxlen=_RECENT)
 
     def phase(self, doing: str) -> None:
         """From now on the run trains, evaluates or does something else, by these names."""
@@ -191,11 +198,10 @@ class Pace:
             self._since = now
         elif self._pausing and not pauses:
             if self._evaluated:
-                self._paused += now - self._since
-                self._pauses += 1
+                self._seconds_per_pause.append(now - self._since)
             elif self._step is not None:
                 # It saved, in the middle of an epoch.
-                self._trained += now - self._since
+                self._saved += now - self._since
             self._since, self._evaluated = now, False
         self._pausing = pauses
         self._evaluated |= doing == "evaluating"
@@ -205,19 +211,19 @@ class Pace:
         self.phase("training")
         now = self._clock()
         # The first steps of a session also wait for what comes before them.
-        if self._step is not None:
-            self._trained += now - self._since
-            self._steps += step - self._step
-        self._step, self._since = step, now
+        if self._step is not None and step > self._step:
+            seconds = now - self._since + self._saved
+            self._seconds_per_step.append(seconds / (step - self._step))
+        self._step, self._since, self._saved = step, now, 0.0
 
     def seconds_left(self) -> float | None:
         """Until the last step is done and evaluated; None where it cannot be known yet."""
-        if self._step is None or not self._steps:
+        if self._step is None or not self._seconds_per_step:
             return None
         steps_left = self._total - self._step
-        seconds = steps_left * self._trained / self._steps
-        if self._pauses and self._every:
-            pause = self._paused / self._pauses
+        seconds = steps_left * statistics.median(self._seconds_per_step)
+        if self._seconds_per_pause and self._every:
+            pause = statistics.median(self._seconds_per_pause)
             seconds += pause * (
                 steps_left // self._every if self._pausing else math.ceil(steps_left / self._every)
             )

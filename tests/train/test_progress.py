@@ -37,7 +37,7 @@ def screens(width: int | None) -> dict[str, str]:
     )
     with Display(NAME, 10_000, console, pause_every=1000, clock=clock) as display:
         display.say("hello")
-        for step in (0, 500, 900):
+        for step in (0, 450, 900):
             clock.now += 60
             display.step(step, 12345.6, 12.345, 0.05, "epoch 100/300")
         for phase in PHASES:
@@ -130,6 +130,19 @@ def test_the_time_left_counts_the_evaluations_that_are_to_come() -> None:
     assert pace.seconds_left() == pytest.approx(20 + 2 * 30 + 18)
     go(100)
     assert pace.seconds_left() == pytest.approx(20 + 2 * 30)
+
+
+def test_a_night_that_a_job_was_suspended_is_not_taken_for_its_pace() -> None:
+    clock = Clock()
+    pace = Pace(1000, 100, clock)
+    for step in range(1, 99):
+        clock.now += 8 * 3600 if step == 50 else 1
+        pace.step(step)
+    assert pace.seconds_left() == pytest.approx(902)
+    for step in range(99, 190):  # and a machine that it shares from now on is
+        clock.now += 2
+        pace.step(step)
+    assert pace.seconds_left() == pytest.approx(811 * 2)
 
 
 def test_a_study_and_its_run_share_a_screen_of_80_columns() -> None:
