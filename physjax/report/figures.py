@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,10 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     axes.set(ylabel=f"{by} accuracy, last epoch")
     _set_percent(axes)
     axes.legend(labels.values(), labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    fig.suptitle(f"{frames.title}\n{_over(frames, 'mean ± sd')}", wrap=True)
+    fig.suptitle(
+        f"{frames.title}\n{_over('mean ± sd', frames.runs.dropna(subset=[f'{by}_accuracy']))}",
+        wrap=True,
+    )
 
 
 def draw_curves(frames: StudyFrames, fig: Figure) -> None:
@@ -92,10 +95,9 @@ def draw_curves(frames: StudyFrames, fig: Figure) -> None:
     _set_percent(grid[1, 0])
     fig.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center")
     model = frames.runs["model"].iloc[0]
+    over = _over("mean and range", frames.epochs, ["arm"])
     fig.suptitle(
-        f"{model} on {frames.title}\n"
-        f"{_over(frames, 'mean and range')}; nothing is selected on the test curves",
-        wrap=True,
+        f"{model} on {frames.title}\n{over}; nothing is selected on the test curves", wrap=True
     )
 
 
@@ -136,8 +138,9 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
         axes.set_xlim(*(1.5 * end for end in axes.get_xlim()))
         scale = f"\nlogarithmic beyond ±{linear:.0f}"
     axes.set(xlabel=f"difference in {judged(frames.runs)} accuracy [percentage points]{scale}")
+    over = _over("mean", frames.pairs, [*ARM, "arm_control"])
     fig.suptitle(
-        f"{frames.title}\narm minus control, paired by seed; {_over(frames, 'mean')}\n"
+        f"{frames.title}\narm minus control, paired by seed; {over}\n"
         "95 % intervals: t solid, bootstrap dotted",
         wrap=True,
     )
@@ -157,7 +160,9 @@ def draw_physics(frames: StudyFrames, fig: Figure) -> None:
             if frames.physics["layer"].nunique() > NAMED:
                 shown = "means"
         model = frames.runs["model"].iloc[0]
-        fig.suptitle(f"{model} on {frames.title}\n{_over(frames, shown)}", wrap=True)
+        fig.suptitle(
+            f"{model} on {frames.title}\n{_over(shown, frames.physics, ['arm'])}", wrap=True
+        )
 
 
 def draw_parameters(frames: StudyFrames, fig: Figure) -> None:
@@ -165,7 +170,8 @@ def draw_parameters(frames: StudyFrames, fig: Figure) -> None:
     if not frames.parameters.empty:
         plot_shared(fig, frames.parameters)
         model = frames.runs["model"].iloc[0]
-        fig.suptitle(f"{model} on {frames.title}\n{_over(frames, 'mean and range')}", wrap=True)
+        over = _over("mean and range", frames.parameters, ["arm"])
+        fig.suptitle(f"{model} on {frames.title}\n{over}", wrap=True)
 
 
 FIGURES: dict[str, tuple[tuple[str, ...], Callable[[StudyFrames, Figure], None]]] = {
@@ -186,10 +192,19 @@ def _symmetric_ticks(linear: float) -> list[float]:
     return [*(-tick for tick in reversed(positive)), 0.0, *positive]
 
 
-def _over(frames: StudyFrames, shown: str) -> str:
-    """`mean ± sd over 3 seeds`: what is shown, where there is more than one run."""
-    seeds = frames.runs["seed"].nunique()
-    return f"{shown} over {seeds} seeds" if seeds > 1 else "one seed"
+def _over(shown: str, runs: pd.DataFrame, by: Sequence[str] = ("model", "arm")) -> str:
+    """`mean ± sd over 3 seeds`: what is shown, where there is more than one run.
+
+    Args:
+      shown: such as `mean ± sd`.
+      runs: what the figure is made of, with the column `seed`.
+      by: the columns whose values have a mean of their own: some may have fewer seeds.
+    """
+    seeds = runs.groupby(list(by))["seed"].nunique()
+    few, many = seeds.min(), seeds.max()
+    if seeds.empty or many == 1:
+        return "one seed"
+    return f"{shown} over {many} seeds" if few == many else f"{shown} over {few} to {many} seeds"
 
 
 def _set_percent(axes: Axes) -> None:

@@ -236,6 +236,24 @@ def test_figures_hold_the_runs_and_the_intervals() -> None:
     assert len(curves) == 8
 
 
+def test_a_figure_says_how_many_seeds_each_mean_in_it_has() -> None:
+    """Two seeds of the ring have ended, three of its control."""
+    planned = studies.study()
+    runs = plan(planned)
+    ended = [run for run in runs if run.name != "cnn-ring-digits-seed2"]
+    records = [studies.record(planned, run, 0.9, RUNS[run.name]) for run in ended]
+    frames = study_frames(records, runs)
+
+    def title(plot: str) -> str:
+        fig = Figure()
+        figures.FIGURES[plot][1](frames, fig)
+        return fig.get_suptitle()
+
+    assert "mean ± sd over 2 to 3 seeds" in title("accuracy")
+    assert "mean and range over 2 to 3 seeds" in title("curves")
+    assert "mean over 2 seeds" in title("differences")
+
+
 def test_an_arm_that_does_not_train_leaves_the_others_room() -> None:
     """Its difference is on the axis, which is logarithmic beyond what the others came to."""
     planned = studies.study(laws=("none", "ring", "spring", "lrn", "square"), seeds=(0,))
