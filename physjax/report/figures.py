@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -63,10 +63,8 @@ def draw_accuracy(frames: StudyFrames, fig: Figure) -> None:
     axes.set(ylabel=f"{by} accuracy, last epoch")
     _set_percent(axes)
     axes.legend(labels.values(), labels, loc="center left", bbox_to_anchor=(1.0, 0.5))
-    fig.suptitle(
-        f"{frames.title}\n{_over('mean ± sd', frames.runs.dropna(subset=[f'{by}_accuracy']))}",
-        wrap=True,
-    )
+    over = _over("mean ± sd", frames.runs.dropna(subset=[f"{by}_accuracy"]))
+    fig.suptitle(f"{frames.title}\n{over}", wrap=True)
 
 
 def draw_curves(frames: StudyFrames, fig: Figure) -> None:
@@ -95,7 +93,7 @@ def draw_curves(frames: StudyFrames, fig: Figure) -> None:
     _set_percent(grid[1, 0])
     fig.legend(*grid[0, 0].get_legend_handles_labels(), loc="outside right center")
     model = frames.runs["model"].iloc[0]
-    over = _over("mean and range", frames.epochs, ["arm"])
+    over = _over("mean and range", frames.epochs)
     fig.suptitle(
         f"{model} on {frames.title}\n{over}; nothing is selected on the test curves", wrap=True
     )
@@ -138,7 +136,7 @@ def draw_differences(frames: StudyFrames, fig: Figure) -> None:
         axes.set_xlim(*(1.5 * end for end in axes.get_xlim()))
         scale = f"\nlogarithmic beyond ±{linear:.0f}"
     axes.set(xlabel=f"difference in {judged(frames.runs)} accuracy [percentage points]{scale}")
-    over = _over("mean", frames.pairs, [*ARM, "arm_control"])
+    over = _over("mean", frames.pairs, "arm_control")
     fig.suptitle(
         f"{frames.title}\narm minus control, paired by seed; {over}\n"
         "95 % intervals: t solid, bootstrap dotted",
@@ -160,9 +158,8 @@ def draw_physics(frames: StudyFrames, fig: Figure) -> None:
             if frames.physics["layer"].nunique() > NAMED:
                 shown = "means"
         model = frames.runs["model"].iloc[0]
-        fig.suptitle(
-            f"{model} on {frames.title}\n{_over(shown, frames.physics, ['arm'])}", wrap=True
-        )
+        over = _over(shown, frames.physics)
+        fig.suptitle(f"{model} on {frames.title}\n{over}", wrap=True)
 
 
 def draw_parameters(frames: StudyFrames, fig: Figure) -> None:
@@ -170,7 +167,7 @@ def draw_parameters(frames: StudyFrames, fig: Figure) -> None:
     if not frames.parameters.empty:
         plot_shared(fig, frames.parameters)
         model = frames.runs["model"].iloc[0]
-        over = _over("mean and range", frames.parameters, ["arm"])
+        over = _over("mean and range", frames.parameters)
         fig.suptitle(f"{model} on {frames.title}\n{over}", wrap=True)
 
 
@@ -192,15 +189,15 @@ def _symmetric_ticks(linear: float) -> list[float]:
     return [*(-tick for tick in reversed(positive)), 0.0, *positive]
 
 
-def _over(shown: str, runs: pd.DataFrame, by: Sequence[str] = ("model", "arm")) -> str:
+def _over(shown: str, runs: pd.DataFrame, *more: str) -> str:
     """`mean ± sd over 3 seeds`: what is shown, where there is more than one run.
 
     Args:
       shown: such as `mean ± sd`.
-      runs: what the figure is made of, with the column `seed`.
-      by: the columns whose values have a mean of their own: some may have fewer seeds.
+      runs: what the figure is made of. Some arms may have fewer seeds than others.
+      more: columns beside `ARM` whose values have a mean of their own.
     """
-    seeds = runs.groupby(list(by))["seed"].nunique()
+    seeds = runs.groupby([*ARM, *more])["seed"].nunique()
     few, many = seeds.min(), seeds.max()
     if seeds.empty or many == 1:
         return "one seed"

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 from physjax.records import EpochRecord, Result
 from physjax.train.feed import streams
 from physjax.train.ledger import describe
-from physjax.train.progress import Display, format_seconds
+from physjax.train.progress import Display
 
 if TYPE_CHECKING:
     from physjax.train.predict import Evaluation
@@ -149,12 +149,14 @@ class ShowProgress(Callback):
             self._display.say(describe(result.spent, result.steps))
 
     def on_epoch_end(self, trainer: Trainer, record: EpochRecord) -> None:
-        seconds_left = (trainer.config.optim.epochs - record.epoch) * record.seconds
-        test = ""
+        parts = [
+            f"epoch {record.epoch}/{trainer.config.optim.epochs}",
+            f"train {record.train_loss:.3f} {record.train_accuracy:.2%}",
+        ]
         if record.test_loss is not None and record.test_accuracy is not None:
-            test = f"test {record.test_loss:.3f} {record.test_accuracy:.2%}  "
-        self._display.say(
-            f"epoch {record.epoch}/{trainer.config.optim.epochs}  "
-            f"train {record.train_loss:.3f} {record.train_accuracy:.2%}  {test}"
-            f"{record.images_per_second:,.0f} images/s  {format_seconds(seconds_left)} left"
-        )
+            parts.append(f"test {record.test_loss:.3f} {record.test_accuracy:.2%}")
+        if record.images_per_second:
+            parts.append(f"{record.images_per_second:,.0f} images/s")
+        if record.epoch < trainer.config.optim.epochs:
+            parts.append(self._display.time_left())
+        self._display.say("  ".join(part for part in parts if part))

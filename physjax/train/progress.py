@@ -131,7 +131,7 @@ class Display(Bar):
           clock: gives seconds.
         """
         super().__init__(
-            title, total_steps, console, TextColumn("{task.percentage:3.0f}%"), self._time_left
+            title, total_steps, console, TextColumn("{task.percentage:3.0f}%"), self.time_left
         )
         self._clock, self._last_line = clock, clock()
         self._pace = Pace(total_steps, pause_every, clock)
@@ -154,14 +154,15 @@ class Display(Bar):
         figures = f"{images_per_second:,.0f} images/s  loss {loss:.3f}  accuracy {accuracy:.1%}"
         self._figures = f"{figures}  {self._title}"
         if not self._show("training", completed=step) and self._is_time():
-            parts = [f"step {step}/{self._total}", figures, note, self._time_left()]
+            parts = [f"step {step}/{self._total}", figures, note, self.time_left()]
             self._line(f"  {'  '.join(part for part in parts if part)}")
 
     def _show(self, doing: str, **values: Any) -> bool:
         description = f"{self._note} {doing}".strip()
         return self.move(description=description, figures=self._figures, **values)
 
-    def _time_left(self) -> str:
+    def time_left(self) -> str:
+        """`about 4m08s left`, of the whole run; "" where it cannot be known yet."""
         seconds = self._pace.seconds_left()
         return "" if seconds is None else f"about {format_seconds(seconds)} left"
 
@@ -222,13 +223,15 @@ class Pace:
             return None
         steps_left = self._total - self._step
         seconds = steps_left * statistics.median(self._seconds_per_step)
-        if self._seconds_per_pause and self._every:
-            pause = statistics.median(self._seconds_per_pause)
+        passed = self._clock() - self._since
+        if self._every and (self._seconds_per_pause or self._evaluated):
+            # The first evaluation has taken what it has taken so far.
+            pause = statistics.median(self._seconds_per_pause or [passed])
             seconds += pause * (
                 steps_left // self._every if self._pausing else math.ceil(steps_left / self._every)
             )
             if self._pausing:
-                seconds += max(0.0, pause - (self._clock() - self._since))
+                seconds += max(0.0, pause - passed)
         return seconds
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -236,13 +237,17 @@ def test_holdout_gives_a_validation_curve_and_decides_what_is_best(tmp_path: Pat
     assert record.result.data.examples == {"train": 200, "test": 360, "validation": 288}
 
 
-def test_a_run_resumed_after_its_only_epoch_was_trained_has_no_rate(tmp_path: Path) -> None:
+def test_a_run_resumed_after_its_only_epoch_was_trained_has_no_rate(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     """Killed between the save and the evaluation: no step is left to time, and 0 says so."""
     config = configure(tmp_path, optim={"epochs": 1})
     whole = fit(config)
     (tmp_path / "run" / "result.json").unlink()
     RunFolder(tmp_path / "run").keep_lines(())
+    capsys.readouterr()
     resumed = fit(config)
+    assert re.search(r"^epoch 1/1  train \S+ \S+  test \S+ \S+$", capsys.readouterr().out, re.M)
     assert resumed.result is not None
     assert whole.result is not None
     assert resumed.result.images_per_second == 0

@@ -115,6 +115,8 @@ def test_the_time_left_counts_the_evaluations_that_are_to_come() -> None:
     go(10)
     pace.phase("evaluating")
     go(20)
+    # That of the first epoch has ended, as far as anyone can say.
+    assert pace.seconds_left() == pytest.approx(30 + 3 * 30)
     pace.phase("training")
     assert pace.seconds_left() == pytest.approx(30 + 3 * 30)
     go(5)
