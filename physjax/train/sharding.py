@@ -256,7 +256,11 @@ def lower_step(
         is_state = shapes[0] == shapes[1]
         lies = layout(setup, first) if is_state and is_parted(setup) else everywhere
     jitted = jax.jit(one, donate_argnums=(0,) if donate else (), out_shardings=lies)
-    return jitted.lower(*examples)
+    if setup.shards == 1:
+        return jitted.lower(*examples)
+    # A convolution that would loop over the images sees the mesh, and does not.
+    with jax.set_mesh(_mesh(setup)):
+        return jitted.lower(*examples)
 
 
 def _numbers(setup: TrainSetup) -> np.ndarray:

@@ -13,6 +13,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from jax import Array, export, lax
 
+from physjax.ops import winograd
 from physjax.ops.conv import conv
 from physjax.ops.conv_algorithm import Plan, choose
 
@@ -124,6 +125,55 @@ def test_auto_is_exact_enough(shape: tuple[int, ...]) -> None:
     x, w = arrays(shape, (3, 3, shape[-1], 64))
     assert choose(x.shape, w.shape, platform="cpu") != Plan()
     assert_exact_enough("auto", x, w)
+
+
+@pytest.mark.parametrize("algorithm", ["winograd2", "winograd4"])
+def test_a_few_images_at_a_time(algorithm: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output and gradients, and gradients of these, of a batch that is taken in a loop."""
+    x, w = arrays((12, 9, 7, 5), (3, 3, 5, 6))
+
+    def slopes(x: Array, w: Array) -> tuple[Array, Array]:
+        return jax.grad(loss, (0, 1))(x, w, algorithm)
+
+    def loops() -> int:
+        # A function of its own: JAX keeps the program of one that it has seen.
+        return str(jax.make_jaxpr(lambda *at: slopes(*at))(x, w)).count("scan[")
+
+    def second_slopes() -> tuple[Array, Array]:
+        squares = jax.grad(lambda *at: sum((s**2).sum() for s in slopes(*at)), (0, 1))
+        return jax.jit(squares)(x, w)
+
+    assert loops() == 0
+    whole = second_slopes()
+    # A few images, whose tiles take 10 to 14 kB each.
+    monkeypatch.setattr(winograd, "_PIECE_BYTES", 60_000)
+    assert loops() == 3
+    assert_exact_enough(algorithm, x, w)
+    for got, want in zip(second_slopes(), whole, strict=True):
+        error = jnp.abs(got - want).max() / jnp.sqrt((want**2).mean())
+        assert error < TOLERANCE[algorithm]
+
+
+@pytest.mark.parametrize(
+    ("images", "side", "channels", "at_a_time"),
+    [
+        (250, 16, (64, 192), 5),
+        # A loop that reads 11 MB of kernels takes as many bytes of images.
+        (250, 8, (192, 384), 25),
+        (4, 16, (64, 192), 4),
+        # No divisor is near eight.
+        (251, 16, (64, 192), 251),
+        (6, 224, (64, 64), 1),
+    ],
+)
+def test_how_many_images_at_a_time(
+    images: int, side: int, channels: tuple[int, int], at_a_time: int
+) -> None:
+    output, kernels = (images, side, side, channels[1]), (36, *channels)
+    assert winograd._images_at_a_time(output, kernels, winograd.F4) == at_a_time
+    # XLA splits a batch over the devices of a mesh, and no loop over it.
+    with jax.set_mesh(jax.make_mesh((1,), ("batch",), (jax.sharding.AxisType.Auto,))):
+        assert winograd._images_at_a_time(output, kernels, winograd.F4) == images
 
 
 def loss(x: Array, w: Array, algorithm: str) -> Array:
