@@ -253,6 +253,19 @@ def time_to_accuracy() -> None:
     table(*rows)
 
 
+def batch_pieces() -> None:
+    """Winograd's loop over a batch, compared with none."""
+    record = read("batch_pieces")
+    count = record["machine"]["processors"]
+    word = "processor" if count == 1 else "processors"
+    rows = [[f"on {count} {word}", "ms", "times as fast", "MiB", "whole batch: MiB"]]
+    for name, row in record["networks"].items():
+        memory = [f"{row['peak_memory_mib'][k]:,.0f}" for k in ("pieces", "whole")]
+        ratio = spread(row["times_as_fast"], row["quartiles"])
+        rows.append([name, f"{row['step_milliseconds']:.0f}", ratio, *memory])
+    table(*rows)
+
+
 if __name__ == "__main__":
     for part in (
         train_step,
@@ -268,6 +281,7 @@ if __name__ == "__main__":
         scaling,
         time_to_accuracy,
         conv_algorithms,
+        batch_pieces,
     ):
         if (RECORDS / f"{part.__name__}.json").exists():
             part()
