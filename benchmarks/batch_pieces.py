@@ -8,7 +8,6 @@ network by the same program, but for the loop over the batch of `physjax.ops.win
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
@@ -34,7 +33,7 @@ def main() -> None:
     parser = options(__doc__)
     parser.add_argument("--turns", type=int, default=8)
     arguments = parser.parse_args()
-    facts = {**announce(), "processors": len(os.sched_getaffinity(0))}
+    facts = announce()
     record: dict[str, Any] = {"machine": facts, "networks": {}}
     for recipe, name, width in NETWORKS:
         both = [

@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import statistics
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -214,6 +215,8 @@ def machine() -> dict[str, Any]:
         "cpu": model,
         "widest_vectors": widest,
         "cores": os.cpu_count(),
+        # Of these, the ones that this process may use: fewer under taskset, which Linux alone has.
+        "processors": len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count(),
         "system": platform.system(),
         "libc": " ".join(platform.libc_ver()),
         "python": platform.python_version(),
