@@ -78,6 +78,13 @@ LAYERS = (
     Layer(16, 16, 32),
     Layer(32, 48, 12, shrink=2),
     Layer(16, 128, 32),
+    # The thinnest: ResNet-20's first stage, a DenseNet of growth 12, networks at part of their width.
+    Layer(32, 16, 16),
+    Layer(32, 24, 12),
+    Layer(15, 16, 16),
+    Layer(8, 16, 16),
+    Layer(32, 8, 8),
+    Layer(16, 8, 16),
     # Sizes that are no multiple of a tile.
     Layer(5, 128, 128),
     Layer(6, 128, 128),
