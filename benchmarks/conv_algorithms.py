@@ -78,7 +78,7 @@ LAYERS = (
     Layer(16, 16, 32),
     Layer(32, 48, 12, shrink=2),
     Layer(16, 128, 32),
-    # The thinnest: ResNet-20's first stage, a DenseNet of growth 12, networks at part of their width.
+    # The thinnest: ResNet-20's first stage, DenseNets, networks at part of their width.
     Layer(32, 16, 16),
     Layer(32, 24, 12),
     Layer(15, 16, 16),
